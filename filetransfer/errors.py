@@ -1,0 +1,239 @@
+"""Every exception of the package, in one tree.
+
+    FileTransferError
+      LocalProtocolError     we tried to say what this version cannot say, or out of turn
+      RemoteProtocolError    the peer broke the rules: the connection is over
+      TransferInterrupted    the connection ended, or went silent, in the middle of something
+      RequestRefused         no to one request; the connection lives
+        NotFound, Exists, ...  one leaf for each word that version 2 has for a refusal
+
+A refusal crosses the wire as its ``word`` in version 2. Version 1 has only three codes; which one it is
+follows from the request and from which of the request's names the refusal is about (see ``wire/v1.py``).
+
+Messages of refusals are read by the peer: they never hold a path of the server's machine.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import ClassVar
+
+
+class FileTransferError(Exception):
+    """The root of the tree."""
+
+
+class LocalProtocolError(FileTransferError):
+    """We tried what the protocol, or the version in use, does not allow."""
+
+
+class RemoteProtocolError(FileTransferError):
+    """The peer broke the rules of the protocol: nothing it sends can be understood any more."""
+
+
+class TransferInterrupted(FileTransferError):
+    """The connection was lost before the answer was complete.
+
+    Attributes:
+        offset: octets of the body that had been moved when it happened, >= 0.
+    """
+
+    def __init__(self, message: str, offset: int = 0) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+class ConnectFailed(TransferInterrupted):
+    """No connection could be made."""
+
+
+class ConnectTimeout(ConnectFailed):
+    """No connection was made in the time allowed."""
+
+
+class TransferTimeout(TransferInterrupted):
+    """The peer was silent, in the middle of something, for longer than allowed."""
+
+
+class RequestRefused(FileTransferError):
+    """One request cannot be done. The connection goes on.
+
+    Attributes:
+        word: what version 2 calls this refusal.
+        about: which of the request's names the refusal is about: ``"path"``, ``"to"``, or ``""`` for neither.
+    """
+
+    word: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, *, about: str = "") -> None:
+        super().__init__(message)
+        self.about = about
+
+
+class NotFound(RequestRefused):
+    """There is no such file, or a directory on the way to it is missing."""
+
+    word = "not-found"
+
+
+class Exists(RequestRefused):
+    """The target exists and the request does not replace."""
+
+    word = "exists"
+
+
+class IsDirectory(RequestRefused):
+    """A file was wanted and the path is a directory or a special file."""
+
+    word = "is-directory"
+
+
+class NotDirectory(RequestRefused):
+    """A directory was wanted and the path is something else."""
+
+    word = "not-directory"
+
+
+class NotEmpty(RequestRefused):
+    """The directory is not empty."""
+
+    word = "not-empty"
+
+
+class NameInvalid(RequestRefused):
+    """The name breaks the rules of section 4 of the protocol."""
+
+    word = "name-invalid"
+
+
+class PreconditionFailed(RequestRefused):
+    """The file is not, or no longer, what the request said it must be."""
+
+    word = "precondition-failed"
+
+
+class OffsetMismatch(RequestRefused):
+    """The upload goes on somewhere else than the request said."""
+
+    word = "offset-mismatch"
+
+
+class SizeMismatch(RequestRefused):
+    """The body was longer or shorter than promised."""
+
+    word = "size-mismatch"
+
+
+class DigestMismatch(RequestRefused):
+    """The octets that arrived are not the octets that were sent."""
+
+    word = "digest-mismatch"
+
+
+class TooLarge(RequestRefused):
+    """The file is larger than the limit, or than the version in use can say."""
+
+    word = "too-large"
+
+
+class NoSpace(RequestRefused):
+    """There is no room: blocks, inodes or quota."""
+
+    word = "no-space"
+
+
+class NotPermitted(RequestRefused):
+    """The peer may not do this, or the server is read-only."""
+
+    word = "not-permitted"
+
+
+class NotAuthenticated(RequestRefused):
+    """The peer must say who it is first."""
+
+    word = "not-authenticated"
+
+
+class Busy(RequestRefused):
+    """Too much is under way; the same request may succeed later."""
+
+    word = "busy"
+
+
+class NotNumeric(RequestRefused):
+    """The file holds something other than numbers, or no number at all."""
+
+    word = "not-numeric"
+
+
+class Invalid(RequestRefused):
+    """The request is well framed, but makes no sense."""
+
+    word = "invalid"
+
+
+class Cancelled(RequestRefused):
+    """The sender gave up its own body."""
+
+    word = "cancelled"
+
+
+class Unsupported(RequestRefused):
+    """The peer does not know this request."""
+
+    word = "unsupported"
+
+
+class ShuttingDown(RequestRefused):
+    """The server is about to stop."""
+
+    word = "shutting-down"
+
+
+class Internal(RequestRefused):
+    """The server failed: a bug, or a disk that answers with errors."""
+
+    word = "internal"
+
+
+_LEAVES: dict[int, tuple[type[RequestRefused], str]] = {
+    errno.ENOENT: (NotFound, "not found"),
+    errno.ESTALE: (NotFound, "not found"),
+    errno.EEXIST: (Exists, "exists already"),
+    errno.EISDIR: (IsDirectory, "is a directory"),
+    errno.ENXIO: (IsDirectory, "is not a regular file"),
+    errno.ENODEV: (IsDirectory, "is not a regular file"),
+    errno.ENOTDIR: (NotFound, "not found: something on the way to it is not a directory"),
+    errno.ENOTEMPTY: (NotEmpty, "the directory is not empty"),
+    errno.ENAMETOOLONG: (NameInvalid, "the name is too long for the server's file system"),
+    errno.EILSEQ: (NameInvalid, "the server's file system cannot store this name"),
+    # What the kernel says when a path would leave the root or passes a symbolic link (openat2).
+    errno.ELOOP: (NotFound, "not found: symbolic links are not followed"),
+    errno.EXDEV: (NotFound, "not found: it lies outside the served file system"),
+    errno.EACCES: (NotPermitted, "the server may not do this"),
+    errno.EPERM: (NotPermitted, "the server may not do this"),
+    errno.EROFS: (NotPermitted, "the server's file system is read-only"),
+    errno.ENOSPC: (NoSpace, "no space left on the server: free some, or send less"),
+    errno.EDQUOT: (NoSpace, "the server's disk quota is used up"),
+    errno.EFBIG: (TooLarge, "too large for the server's file system"),
+    errno.EMFILE: (Busy, "too many files are open on the server: try again later"),
+    errno.ENFILE: (Busy, "too many files are open on the server: try again later"),
+    errno.ENOMEM: (Busy, "the server is short of memory: try again later"),
+    errno.EAGAIN: (Busy, "the server is busy: try again later"),
+}
+
+
+def refusal_from_os_error(error: OSError, *, about: str = "") -> RequestRefused:
+    """Give the refusal that tells a peer about a failed system call.
+
+    Args:
+        error: what the system call raised.
+        about: which of the request's names it was about, as in :class:`RequestRefused`.
+
+    Returns:
+        A new refusal, with ``error`` as its cause; :class:`Internal` for errors that no peer can cause (EIO ...).
+    """
+    leaf, message = _LEAVES.get(error.errno or 0, (Internal, "the server could not read or write its disk"))
+    refusal = leaf(message, about=about)
+    refusal.__cause__ = error
+    return refusal
