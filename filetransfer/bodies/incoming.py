@@ -1,0 +1,106 @@
+"""The body that a connection is receiving at this moment, on its way into an open file.
+
+A protocol makes one :class:`IncomingBody` for each body and calls :meth:`IncomingBody.octets_came` whenever it has fed
+octets to its decoder; whoever wants the body awaits :meth:`IncomingBody.receive_into`. Until somebody does, the peer
+is made to wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from filetransfer.bodies.copied import CopiedReceiver
+from filetransfer.errors import TransferInterrupted
+
+
+class BodySource(Protocol):
+    """What a decoder says about the body at hand; see ``wire/connection.py``."""
+
+    run: int
+
+    @property
+    def available(self) -> int: ...
+    def take_body(self, limit: int) -> bytes: ...
+    def discard_body(self) -> None: ...
+
+
+class Sink(Protocol):
+    """An open file that a body goes into; see ``store/interface.py``, Upload."""
+
+    def write(self, octets: bytes) -> None: ...
+
+
+class IncomingBody:
+    """One body, while it is received.
+
+    Args:
+        source: the decoder.
+        set_paused: stops (True) and restarts (False) reading from the peer.
+        moved: told of the octets of the body, as they are taken.
+    """
+
+    def __init__(
+        self, source: BodySource, set_paused: Callable[[bool], None], moved: Callable[[int], None]
+    ) -> None:
+        self._source = source
+        self._set_paused = set_paused
+        self._moved = moved
+        self._receiver: CopiedReceiver | None = None
+        self._ended: Deferred[None] | None = None
+        self._error: BaseException | None = None
+        self._has_ended = False
+
+    async def receive_into(self, sink: Sink) -> None:
+        """Write the whole body to ``sink``.
+
+        Raises:
+            RequestRefused: ``sink.write`` failed; the rest of the body is thrown away as it comes.
+            TransferInterrupted: the connection ended first.
+        """
+        receiver = self._receiver = CopiedReceiver(sink.write, self._set_paused)
+        self._set_paused(False)
+        self.octets_came()
+        try:
+            await self._until_ended()
+        finally:
+            # Also after a lost connection: the caller closes the file as soon as this returns, and no thread may be
+            # writing to it then.
+            await receiver.finish()
+
+    def octets_came(self) -> None:
+        """Take what was fed to the decoder."""
+        receiver = self._receiver
+        if receiver is None:
+            self._set_paused(True)
+            return
+        while self._source.run and self._source.available:
+            octets = self._source.take_body(self._source.run)
+            self._moved(len(octets))
+            receiver.receive(octets)
+        if receiver.error is not None:
+            self._source.discard_body()
+
+    def end(self) -> None:
+        """Take note that the body has ended, whole."""
+        self._has_ended = True
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """Take note that the body will not end: the connection is gone."""
+        self._error = error
+        self._wake()
+
+    async def _until_ended(self) -> None:
+        if not self._has_ended and self._error is None:
+            self._ended = Deferred()
+            await self._ended
+        if self._error is not None:
+            raise TransferInterrupted("the connection was lost in the middle of a body") from self._error
+
+    def _wake(self) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended.callback(None)
