@@ -1,0 +1,28 @@
+"""What every test may rely on: the mark needs_root, and what becomes of a test that bears it."""
+
+import os
+import shutil
+from collections.abc import Generator
+
+import pytest
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test marked ``needs_root("strace", ...)`` without root or without one of the programs."""
+    for mark in item.iter_markers("needs_root"):
+        if os.geteuid() != 0:
+            pytest.skip("needs root")
+        for program in mark.args:
+            if shutil.which(program) is None:
+                pytest.skip(f"needs the program {program}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where CI is set nothing may be missing: there a skipped needs_root test has failed."""
+    report = yield
+    if report.skipped and item.get_closest_marker("needs_root") and os.environ.get("CI"):
+        report.outcome = "failed"
+    return report
