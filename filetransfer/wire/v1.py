@@ -98,7 +98,10 @@ _DONE, _CONTENT, _STATISTICS, _NOT_FOUND, _UNKNOWN, _REFUSED, _HELP_TEXT = range
 # could rename files. Source: protocol, section 1, rule 11.
 _FOREIGN_OPENINGS = (
     b"\x16\x03",
-    *(method + b" " for method in b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH PRI".split()),
+    *(
+        method + b" "
+        for method in b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH PRI".split()
+    ),
 )
 _LONGEST_OPENING = max(map(len, _FOREIGN_OPENINGS))
 
@@ -174,7 +177,11 @@ class _Decoder:
             event = self._readers[self.state](self)
             if isinstance(event, _Again):
                 continue
-            if event is None and self._is_at_eof and not (self.state is RECEIVING_BODY and self.available):
+            if (
+                event is None
+                and self._is_at_eof
+                and not (self.state is RECEIVING_BODY and self.available)
+            ):
                 raise RemoteProtocolError("the connection ended inside a message")
             return event
 
@@ -194,7 +201,9 @@ class _Decoder:
             LocalProtocolError: more than the body has, or octets that were fed had to go first.
         """
         if count > self.run or (count and self.available):
-            raise LocalProtocolError(f"{count} octets moved, of a run of {self.run} with {self.available} fed")
+            raise LocalProtocolError(
+                f"{count} octets moved, of a run of {self.run} with {self.available} fed"
+            )
         self.run -= count
 
     def discard_body(self) -> None:
@@ -301,7 +310,9 @@ class ServerCodec(_Decoder):
         if octets is None:
             return None
         self.state = AWAITING_HEADER
-        return Change(_decode_name(octets[: self._length]), _decode_name(octets[self._length + 1 :]))
+        return Change(
+            _decode_name(octets[: self._length]), _decode_name(octets[self._length + 1 :])
+        )
 
     def _read_size(self) -> _Reading:
         octets = self._take(4)
@@ -332,7 +343,11 @@ class ServerCodec(_Decoder):
                 return _encode_named(_CONTENT, path.encode("utf-8", "surrogateescape"), size)
             case Statistics(maximum, minimum, mean):
                 text = f"Max: {maximum!r}\nMin: {minimum!r}\nAvg: {mean!r}\n".encode()
-                return text if self._has_bare_summary else _encode_named(_STATISTICS, SUMMARY_NAME, len(text)) + text
+                return (
+                    text
+                    if self._has_bare_summary
+                    else _encode_named(_STATISTICS, SUMMARY_NAME, len(text)) + text
+                )
             case HelpText(text):
                 octets = text.encode()[:MAX_NAME_OCTETS]
                 return bytes([_HELP_TEXT << 5 | len(octets)]) + octets
@@ -364,13 +379,19 @@ class ClientCodec(_Decoder):
         match request:
             case Put(path, size):
                 if not 0 <= size <= MAX_SIZE:
-                    raise LocalProtocolError(f"version 1 carries files below 4 GiB, this one has {size} octets")
+                    raise LocalProtocolError(
+                        f"version 1 carries files below 4 GiB, this one has {size} octets"
+                    )
                 return _encode_named(_PUT, _encode_name(path, MAX_NAME_OCTETS), size)
             case Get(path):
                 return _encode_named(_GET, _encode_name(path, MAX_NAME_OCTETS))
             case Change(path, to):
                 new = _encode_name(to, MAX_NEW_NAME_OCTETS)
-                return _encode_named(_CHANGE, _encode_name(path, MAX_NAME_OCTETS)) + bytes([len(new)]) + new
+                return (
+                    _encode_named(_CHANGE, _encode_name(path, MAX_NAME_OCTETS))
+                    + bytes([len(new)])
+                    + new
+                )
             case Summary(path):
                 return _encode_named(_SUMMARY, _encode_name(path, MAX_NAME_OCTETS))
             case Help():
@@ -381,7 +402,11 @@ class ClientCodec(_Decoder):
     @property
     def may_end_with_silence(self) -> bool:
         """Whether a second without another octet ends the response (rule 10): its third bare line has begun."""
-        return self._is_bare and self._bare_text().count(b"\n") == 2 and not self._bare_text().endswith(b"\n")
+        return (
+            self._is_bare
+            and self._bare_text().count(b"\n") == 2
+            and not self._bare_text().endswith(b"\n")
+        )
 
     def receive_silence(self) -> None:
         """Take note that a second has passed without another octet."""
@@ -394,7 +419,9 @@ class ClientCodec(_Decoder):
         if not self._expected:
             raise RemoteProtocolError("the server answered what was not asked")
         request = self._expected[0]
-        if isinstance(request, Summary) and self._bare_text().startswith(_BARE_OPENING[: self.available]):
+        if isinstance(request, Summary) and self._bare_text().startswith(
+            _BARE_OPENING[: self.available]
+        ):
             if self.available < len(_BARE_OPENING) and not self._is_at_eof:
                 return None
             self._is_bare = True
@@ -407,14 +434,16 @@ class ClientCodec(_Decoder):
 
     def _begin_response(self, request: Request) -> _Reading:
         match self._code, request:
-            case (3 | 4 | 5), _:
+            case ((3 | 4 | 5), _):
                 return self._answer(Refused(_refusal_from_code(self._code)))
             case 0, (Put() | Change()):
                 return self._answer(Done())
             case (1, Get()) | (2, Summary()) | (6, Help()):
                 self.state = AWAITING_NAME
                 return _AGAIN
-        raise RemoteProtocolError(f"the server answered {type(request).__name__} with code {self._code}")
+        raise RemoteProtocolError(
+            f"the server answered {type(request).__name__} with code {self._code}"
+        )
 
     def _read_name(self) -> _Reading:
         octets = self._take(self._length)
@@ -491,7 +520,9 @@ def _decode_name(octets: bytes) -> str:
 def _encode_name(path: str, limit: int) -> bytes:
     octets = path.encode("utf-8", "surrogateescape")
     if not 0 < len(octets) <= limit:
-        raise LocalProtocolError(f"version 1 carries names of 1 to {limit} octets, {path!r} has {len(octets)}")
+        raise LocalProtocolError(
+            f"version 1 carries names of 1 to {limit} octets, {path!r} has {len(octets)}"
+        )
     return octets
 
 
