@@ -4,6 +4,7 @@
       LocalProtocolError     we tried to say what this version cannot say, or out of turn
       RemoteProtocolError    the peer broke the rules: the connection is over
       TransferInterrupted    the connection ended, or went silent, in the middle of something
+      StoreUnavailable       a store cannot be opened: one line for the person who starts the daemon
       RequestRefused         no to one request; the connection lives
         NotFound, Exists, ...  one leaf for each word that version 2 has for a refusal
 
@@ -53,6 +54,10 @@ class ConnectTimeout(ConnectFailed):
 
 class TransferTimeout(TransferInterrupted):
     """The peer was silent, in the middle of something, for longer than allowed."""
+
+
+class StoreUnavailable(FileTransferError):
+    """A store cannot be opened. The message is one line, names the root and says what to do; it is for no peer."""
 
 
 class RequestRefused(FileTransferError):
@@ -233,7 +238,9 @@ def refusal_from_os_error(error: OSError, *, about: str = "") -> RequestRefused:
     Returns:
         A new refusal, with ``error`` as its cause; :class:`Internal` for errors that no peer can cause (EIO ...).
     """
-    leaf, message = _LEAVES.get(error.errno or 0, (Internal, "the server could not read or write its disk"))
+    leaf, message = _LEAVES.get(
+        error.errno or 0, (Internal, "the server could not read or write its disk")
+    )
     refusal = leaf(message, about=about)
     refusal.__cause__ = error
     return refusal

@@ -60,7 +60,7 @@ def _find_fault(text: str) -> str | None:
     # Surrogates cannot be encoded: this search comes before the octets are counted.
     found = _REFUSED_CHARACTERS.search(text)
     if found is not None:
-        return f"the name holds a character that is not allowed: {ascii(found.group())}"
+        return f"the name holds a character that is not allowed: {found.group()!a}"
     if len(text.encode()) > MAX_PATH_OCTETS:
         return f"the path is longer than {MAX_PATH_OCTETS} octets"
     for component in text.split("/"):

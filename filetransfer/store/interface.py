@@ -36,6 +36,12 @@ class Download(Protocol):
     def fileno(self) -> int:
         """Give the open descriptor. It must be read at explicit offsets: nobody relies on its position."""
 
+    def read(self, offset: int, count: int) -> bytes:
+        """Read exactly ``count`` octets; may block. Raises Internal when the file shrank or the disk failed."""
+
+    def read_cached(self, limit: int) -> bytes | None:
+        """Read the whole file if it has at most ``limit`` octets and that cannot block; else None. Raises Internal."""
+
     def close(self) -> None:
         """Close it; a second call does nothing."""
 
@@ -43,22 +49,42 @@ class Download(Protocol):
 class Upload(Protocol):
     """A file being written. It is visible to nobody until its :class:`Publish` is committed.
 
-    One thread at a time.
+    One thread at a time, but for :meth:`digest_behind`.
 
     Attributes:
+        path: where it will be published.
         received: octets in it so far, >= 0.
     """
 
+    path: Path
     received: int
 
     def fileno(self) -> int:
         """Give the open descriptor, for a route that moves octets into it itself, at offset ``received``."""
 
     def write(self, octets: bytes | memoryview) -> None:
-        """Append octets. Raises NoSpace, Internal and the other leaves of a failed write."""
+        """Append octets. Raises NoSpace, Internal and the other leaves of a failed write; it is aborted then."""
 
     def advance(self, count: int) -> None:
-        """Take note that ``count`` octets were moved into :meth:`fileno` at offset ``received``."""
+        """Take note that ``count`` octets were moved into :meth:`fileno` at offset ``received``.
+
+        Raises:
+            NoSpace: there is no room for what comes next; it is aborted then.
+        """
+
+    def digest_behind(self) -> None:
+        """Digest what :meth:`advance` left behind; may run in one other thread while octets are still coming.
+
+        Whoever does not call it finds it done in the commit, where it takes a second for every 10 GB. It must have
+        ended before the upload is aborted or submitted. Raises the leaf of a failed read: abort the upload.
+        """
+
+    def prepare(self) -> None:
+        """Do everything of the commit that needs no other commit: digest, attribute, mode, fsync; blocks.
+
+        For a thread that moved a large body: no small file then waits for this one's fsync. Without it the commit
+        does the same. Raises the leaf of a failed call; it is aborted then.
+        """
 
     def abort(self) -> None:
         """Remove every trace of it; a second call, or one after it was published, does nothing."""

@@ -1,0 +1,135 @@
+"""System calls that Python's ``os`` does not have, with the same manners: a failure is an :class:`OSError`.
+
+openat2     Linux 5.6; RESOLVE_CACHED 5.12
+renameat2   Linux 3.15, glibc 2.28; where it or the file system's support is missing, link and unlink
+fstatfs     only to recognise a file system that lives in memory
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+import sys
+from functools import cache
+
+# include/uapi/linux/openat2.h
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_CACHED = 0x20
+
+# The number is the same on all architectures but alpha. Elsewhere -1: the kernel answers ENOSYS.
+_OPENAT2 = 437 if sys.platform == "linux" and os.uname().machine != "alpha" else -1
+_RENAME_NOREPLACE = 1
+# include/uapi/linux/magic.h: TMPFS_MAGIC, RAMFS_MAGIC
+_MEMORY_FILE_SYSTEMS = (0x01021994, 0x858458F6)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = [
+    ctypes.c_long,
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_size_t,
+]
+
+_renameat2 = getattr(_libc, "renameat2", None)
+if _renameat2 is not None:  # pragma: no branch - every C library we test with has it
+    _renameat2.argtypes = [
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_uint,
+    ]
+
+
+def openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
+    """Open ``path`` from an open directory under the rules of ``resolve``.
+
+    Args:
+        directory: an open descriptor.
+        path: without NUL: the kernel would see only what stands before it.
+        flags: as for ``open``.
+        resolve: RESOLVE_* or-ed.
+
+    Returns:
+        A new descriptor.
+
+    Raises:
+        OSError: ENOSYS, or EPERM from a sandbox, where there is no such call; EAGAIN when RESOLVE_CACHED is asked
+            for and the answer is not in memory.
+    """
+    how = _pack_how(flags, resolve)
+    while True:
+        descriptor: int = _syscall(_OPENAT2, directory, path, how, len(how))
+        if descriptor >= 0:
+            return descriptor
+        error = ctypes.get_errno()
+        # Python's own calls are made again after a signal (PEP 475): so is this one.
+        if error != errno.EINTR:
+            raise OSError(error, os.strerror(error))
+
+
+@cache
+def _pack_how(flags: int, resolve: int) -> bytes:
+    """Give a ``struct open_how``: flags, mode, resolve, each 64 bits."""
+    return struct.pack("=QQQ", flags, 0, resolve)
+
+
+def rename_no_replace(
+    name: bytes | str, new_name: bytes | str, *, src_dir_fd: int, dst_dir_fd: int
+) -> None:
+    """Rename, but never replace.
+
+    Args:
+        name: the old name, in the directory ``src_dir_fd``.
+        new_name: the new one, in the directory ``dst_dir_fd``.
+        src_dir_fd: an open directory.
+        dst_dir_fd: an open directory.
+
+    Raises:
+        OSError: EEXIST when there is something under the new name, be it the same file; others as for ``rename``.
+    """
+    old, new = os.fsencode(name), os.fsencode(new_name)
+    error = _rename_by_kernel(old, new, src_dir_fd, dst_dir_fd)
+    if error in (errno.ENOSYS, errno.EINVAL):
+        # EINVAL: the file system does not know the flag (NFS, some FUSE ones).
+        _rename_by_link(old, new, src_dir_fd, dst_dir_fd)
+    elif error:
+        raise OSError(error, os.strerror(error))
+
+
+def _rename_by_kernel(old: bytes, new: bytes, src_dir_fd: int, dst_dir_fd: int) -> int:
+    """Give 0, or the errno."""
+    if _renameat2 is None:
+        return errno.ENOSYS
+    if _renameat2(src_dir_fd, old, dst_dir_fd, new, _RENAME_NOREPLACE) == 0:
+        return 0
+    return ctypes.get_errno()
+
+
+def _rename_by_link(old: bytes, new: bytes, src_dir_fd: int, dst_dir_fd: int) -> None:
+    # A link never replaces either. A crash between the two calls leaves the file under both names: nothing is lost.
+    os.link(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
+    try:
+        os.unlink(old, dir_fd=src_dir_fd)
+    except OSError:
+        os.unlink(new, dir_fd=dst_dir_fd)
+        raise
+
+
+def is_in_memory(descriptor: int) -> bool:
+    """Tell whether a file lies on tmpfs or ramfs, where reading never waits for a disk."""
+    # f_type comes first, and is a long on every 64-bit Linux but s390x; the rest of struct statfs is not read.
+    block = ctypes.create_string_buffer(512)
+    if _libc.fstatfs(descriptor, block) != 0:
+        return False
+    file_system: int = ctypes.c_ulong.from_buffer(block).value
+    return file_system in _MEMORY_FILE_SYSTEMS

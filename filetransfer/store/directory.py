@@ -1,0 +1,221 @@
+"""A served directory of this machine.
+
+    ROOT/
+        .ft-store/          0700; no request can name it
+            lock            held (flock) as long as the store is open: two daemons never share a root
+            parts/          uploads that are not visible yet; emptied at start
+        what is served
+
+A read-only store writes nothing, not even this: it can lie on a read-only file system, needs no lock, and as many as
+you like may serve one root.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+
+from filetransfer.errors import RequestRefused, StoreUnavailable, refusal_from_os_error
+from filetransfer.names import RESERVED_PREFIX, Path, split_path
+from filetransfer.store import calls
+from filetransfer.store.beneath import HeldDirectory, Root
+from filetransfer.store.commit import CommitQueue
+from filetransfer.store.files import FileDownload
+from filetransfer.store.interface import Commit
+from filetransfer.store.parts import Parts, StoreUpload
+from filetransfer.store.space import Space
+from filetransfer.store.stable import Durability, Storage, check_writable, choose_storage
+from filetransfer.store.upload import check_replaceable
+
+STORE_DIRECTORY = f"{RESERVED_PREFIX}store"
+_PARTS = "parts"
+_LOCK = "lock"
+_PRIVATE_DIRECTORY = 0o700
+
+
+class DirectoryStore:
+    """See :class:`~filetransfer.store.interface.Store`.
+
+    Args:
+        root: the directory; made, with its parents, when it is missing and the store is not read-only.
+        read_only: refuse every change, and write nothing.
+        file_mode: permission bits of published files, whatever the umask.
+        directory_mode: permission bits of directories that the store makes, whatever the umask.
+        durability: ``full``, or ``none``: a power cut may lose what was acknowledged.
+        reserve_fraction: of the file system, never given to uploads; 0 <= reserve_fraction < 1.
+        on_committed: called, in a thread of the store, with each batch of finished commits.
+
+    Raises:
+        StoreUnavailable: the root is missing, cannot be written, or is held by another daemon.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        file_mode: int = 0o640,
+        directory_mode: int = 0o750,
+        durability: Durability = "full",
+        reserve_fraction: float = 0.01,
+        on_committed: Callable[[list[Commit]], None],
+    ) -> None:
+        self._storage = choose_storage(durability, read_only=read_only)
+        with ExitStack() as opened:
+            try:
+                if not read_only:
+                    _make_root(os.path.abspath(root), directory_mode, self._storage)
+                self._root = Root(root)
+                opened.callback(self._root.close)
+                directory = HeldDirectory(-1)
+                if not read_only:
+                    directory = _open_store_directory(self._root, self._storage, opened)
+                space = Space(self._root, reserve_fraction)
+                self._parts = Parts(directory, self._storage, space, file_mode)
+                if not read_only:
+                    self._parts.sweep()
+            except OSError as error:
+                raise _explain(root, error) from error
+            except RequestRefused as refusal:
+                raise StoreUnavailable(f"{os.fspath(root)!r}: {refusal}") from refusal
+            self._is_in_memory = calls.is_in_memory(self._root.fileno())
+            self._queue = CommitQueue(self._root, self._parts, self._storage, on_committed)
+            self._opened = opened.pop_all()
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether every change is refused: by the setting, or since the disk failed twice."""
+        return self._storage.is_read_only
+
+    def open_download(self, path: Path) -> FileDownload:
+        """See :meth:`Store.open_download <filetransfer.store.interface.Store.open_download>`."""
+        try:
+            descriptor = self._root.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise refusal_from_os_error(error, about="path") from error
+        return FileDownload(descriptor, is_in_memory=self._is_in_memory)
+
+    def open_cached_download(self, path: Path) -> FileDownload | None:
+        """See :meth:`Store.open_cached_download <filetransfer.store.interface.Store.open_cached_download>`."""
+        try:
+            descriptor = self._root.open_cached(path, os.O_RDONLY)
+        except OSError as error:
+            raise refusal_from_os_error(error, about="path") from error
+        if descriptor is None:
+            return None
+        return FileDownload(descriptor, is_in_memory=self._is_in_memory)
+
+    def open_upload(self, path: Path, size: int) -> StoreUpload:
+        """See :meth:`Store.open_upload <filetransfer.store.interface.Store.open_upload>`."""
+        check_writable(self._storage)
+        self._check_target(path)
+        return self._parts.create(path, size)
+
+    def check_upload(self, path: Path, size: int) -> None:
+        """See :meth:`Store.check_upload <filetransfer.store.interface.Store.check_upload>`."""
+        check_writable(self._storage)
+        self._parts.space.check(size)
+
+    def submit(self, commits: Sequence[Commit]) -> None:
+        """See :meth:`Store.submit <filetransfer.store.interface.Store.submit>`."""
+        self._queue.submit(commits)
+
+    def close(self) -> None:
+        """See :meth:`Store.close <filetransfer.store.interface.Store.close>`; a second call does nothing."""
+        self._queue.close()
+        self._opened.close()
+
+    def _check_target(self, path: Path) -> None:
+        parent, name = split_path(path)
+        try:
+            directory = self._root.open_directory(parent)
+        except OSError as error:
+            raise refusal_from_os_error(error, about="path") from error
+        try:
+            check_replaceable(name.encode(), directory.fileno())
+        finally:
+            directory.close()
+
+
+def _make_root(root: str, mode: int, storage: Storage) -> None:
+    """Make a directory and its parents, durably: a root that a power cut takes away takes its files along."""
+    missing = []
+    while not os.path.isdir(root):
+        missing.append(root)
+        root = os.path.dirname(root)
+    for directory in reversed(missing):
+        # Two daemons may start at once. Is it a file, the opening that follows says so.
+        with suppress(FileExistsError):
+            os.mkdir(directory)
+            os.chmod(directory, mode)
+        _sync_path(os.path.dirname(directory), storage)
+
+
+def _sync_path(path: str, storage: Storage) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        storage.sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open_store_directory(root: Root, storage: Storage, opened: ExitStack) -> HeldDirectory:
+    """Make what is missing of the store's own directory, lock it, and give that of the parts."""
+    if not os.access(".", os.W_OK | os.X_OK, dir_fd=root.fileno(), effective_ids=True):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    own = _open_private(root, STORE_DIRECTORY, root.fileno())
+    try:
+        opened.callback(os.close, _lock(own.fileno()))
+        parts = _open_private(root, f"{STORE_DIRECTORY}/{_PARTS}", root.fileno())
+        opened.callback(parts.close)
+        storage.sync(own.fileno())
+        storage.sync(root.fileno())
+    finally:
+        own.close()
+    return parts
+
+
+def _open_private(root: Root, path: str, directory: int) -> HeldDirectory:
+    with suppress(FileExistsError):
+        os.mkdir(path, _PRIVATE_DIRECTORY, dir_fd=directory)
+    # Opened beneath: a symbolic link that somebody put there is refused, not followed.
+    held = root.open_directory(path)
+    try:
+        os.fchmod(held.fileno(), _PRIVATE_DIRECTORY)
+    except BaseException:
+        held.close()
+        raise
+    return held
+
+
+def _lock(directory: int) -> int:
+    """Lock the store; the lock ends with the process, however it ends."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(_LOCK, flags, 0o600, dir_fd=directory)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+_ADVICE = {
+    errno.EWOULDBLOCK: "another daemon serves this directory: stop it, or choose another root",
+    errno.ENOENT: "there is no such directory: make it first",
+    errno.EACCES: "it cannot be written: change its owner or permissions, or serve it read-only",
+    errno.EPERM: "it cannot be written: change its owner or permissions, or serve it read-only",
+    errno.EROFS: "its file system is read-only: serve it read-only, or choose another root",
+    errno.ENOSPC: "its file system is full: free some space first",
+    errno.ENOTDIR: f"it, or {STORE_DIRECTORY} in it, is not a directory: choose another root",
+    errno.EXDEV: f"{STORE_DIRECTORY} in it lies on another file system: unmount it first",
+}
+
+
+def _explain(root: str | os.PathLike[str], error: OSError) -> StoreUnavailable:
+    reason = error.strerror or str(error)
+    advice = _ADVICE.get(error.errno or 0, f"it cannot be used ({reason}): look at the disk first")
+    return StoreUnavailable(f"cannot serve {os.fspath(root)!r}: {advice}")

@@ -1,0 +1,110 @@
+"""One file being read."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from filetransfer.errors import Internal, IsDirectory, refusal_from_os_error
+from filetransfer.store.records import compute_etag, read_digest
+
+_WOULD_BLOCK = (errno.EAGAIN, errno.EOPNOTSUPP)
+
+
+class FileDownload:
+    """An open regular file. See :class:`~filetransfer.store.interface.Download`.
+
+    Args:
+        descriptor: the open file; it is closed when this raises.
+        is_in_memory: whether its file system lives in memory, so that no read waits for a disk.
+
+    Raises:
+        IsDirectory: it is not a regular file.
+        RequestRefused: another leaf, for a failed system call.
+    """
+
+    __slots__ = ("_descriptor", "_is_in_memory", "_status", "etag", "mode", "modified", "size")
+
+    def __init__(self, descriptor: int, *, is_in_memory: bool) -> None:
+        self._descriptor = descriptor
+        self._is_in_memory = is_in_memory
+        try:
+            self._status = status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise IsDirectory("is a directory or a special file", about="path")
+        except OSError as error:
+            self.close()
+            raise refusal_from_os_error(error, about="path") from error
+        except IsDirectory:
+            self.close()
+            raise
+        self.size = status.st_size
+        self.etag = compute_etag(status)
+        self.modified = status.st_mtime_ns
+        self.mode = status.st_mode & 0o777
+
+    def fileno(self) -> int:
+        """Give the open descriptor, to be read at explicit offsets; -1 when it is closed."""
+        return self._descriptor
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Read octets; may block.
+
+        Args:
+            offset: of the first one, >= 0.
+            count: how many, offset + count <= size.
+
+        Returns:
+            Exactly ``count`` octets.
+
+        Raises:
+            Internal: the file shrank since it was opened, or the disk failed.
+        """
+        pieces = []
+        try:
+            while count:
+                piece = os.pread(self._descriptor, count, offset)
+                if not piece:
+                    raise Internal("the file shrank while it was read", about="path")
+                pieces.append(piece)
+                offset += len(piece)
+                count -= len(piece)
+        except OSError as error:
+            raise refusal_from_os_error(error, about="path") from error
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def read_cached(self, limit: int) -> bytes | None:
+        """Read the whole file if that cannot block.
+
+        Args:
+            limit: octets; a larger file is not read.
+
+        Returns:
+            ``size`` octets; None when the file is larger than the limit, not wholly in memory, or shrank.
+
+        Raises:
+            Internal: the disk failed.
+        """
+        if self.size > limit:
+            return None
+        buffer = bytearray(self.size)
+        try:
+            count = os.preadv(
+                self._descriptor, [buffer], 0, 0 if self._is_in_memory else os.RWF_NOWAIT
+            )
+        except OSError as error:
+            if error.errno in _WOULD_BLOCK:
+                return None
+            raise refusal_from_os_error(error, about="path") from error
+        return bytes(buffer) if count == self.size else None
+
+    def read_recorded_digest(self) -> bytes | None:
+        """Give the xxh3-128 that was recorded when the file was published; None when it is not known (any more)."""
+        return read_digest(self._descriptor, self._status)
+
+    def close(self) -> None:
+        """Close it; a second call does nothing."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)

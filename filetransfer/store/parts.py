@@ -1,0 +1,170 @@
+"""The parts of a served directory: uploads that are not visible yet.
+
+They lie in one place, ``.ft-store/parts`` below the root, so that a start finds what a crash left without walking the
+tree. The directory is 0700 and its name begins with the reserved prefix: no request can name what is in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import secrets
+
+from filetransfer.errors import RequestRefused, refusal_from_os_error
+from filetransfer.names import Path
+from filetransfer.store.beneath import HeldDirectory
+from filetransfer.store.records import DigestRecords, compute_etag
+from filetransfer.store.space import Claim, Space
+from filetransfer.store.stable import Storage
+from filetransfer.store.upload import FileUpload
+
+_PRIVATE = 0o600
+
+_logger = logging.getLogger("filetransfer.store")
+
+
+class Parts:
+    """The directory of parts, and what all uploads of a store share.
+
+    Args:
+        directory: where parts are made, on the file system of the root.
+        storage: how uploads become durable.
+        space: where they claim room.
+        file_mode: permission bits of published files, whatever the umask.
+    """
+
+    __slots__ = ("_names", "directory", "file_mode", "records", "space", "storage")
+
+    def __init__(
+        self, directory: HeldDirectory, storage: Storage, space: Space, file_mode: int
+    ) -> None:
+        self.directory = directory
+        self.storage = storage
+        self.space = space
+        self.file_mode = file_mode
+        self.records = DigestRecords()
+        # One random prefix a start and a count: an urandom call a part costs 1 µs of the 30 that a small file takes.
+        self._names = map(f"{secrets.token_hex(8)}-{{:x}}".format, itertools.count())
+
+    def create(self, path: Path, size: int) -> StoreUpload:
+        """Begin an upload.
+
+        Args:
+            path: where it will be published.
+            size: octets claimed, >= 0.
+
+        Raises:
+            NoSpace: there is no room for the claim.
+            RequestRefused: another leaf, for a failed system call; nothing is left.
+        """
+        return StoreUpload(self, path, self.space.claim(size))
+
+    def sweep(self) -> None:
+        """Remove what an earlier run left. Killed half-way, the next start goes on.
+
+        Raises:
+            OSError: a failed system call.
+        """
+        with os.scandir(self.directory.fileno()) as entries:
+            names = [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
+        for name in names:
+            os.unlink(name, dir_fd=self.directory.fileno())
+        if names:
+            _logger.info(
+                "removed %d parts of uploads that an earlier run did not finish", len(names)
+            )
+
+    def choose_name(self) -> str:
+        """Give a name that no other part has."""
+        return next(self._names)
+
+
+class StoreUpload(FileUpload):
+    """An upload into a served directory.
+
+    Attributes:
+        path: where it will be published.
+    """
+
+    __slots__ = ("_claim", "_is_prepared", "_parts", "path")
+
+    def __init__(self, parts: Parts, path: Path, claim: Claim) -> None:
+        self._parts = parts
+        self._claim = claim
+        self._is_prepared = False
+        self.path = path
+        super().__init__(parts.directory, parts.choose_name(), _PRIVATE)
+
+    def write(self, octets: bytes | bytearray | memoryview) -> None:
+        """See :meth:`FileUpload.write`. Raises NoSpace, too, when others took the room."""
+        self._move(len(octets))
+        super().write(octets)
+
+    def advance(self, count: int) -> None:
+        """See :meth:`FileUpload.advance`. Raises NoSpace when there is no room for what comes next."""
+        self._move(count)
+        super().advance(count)
+
+    def _move(self, count: int) -> None:
+        try:
+            self._claim.move(count)
+        except RequestRefused:
+            self.abort()
+            raise
+
+    def prepare(self) -> None:
+        """Do all that can be done before the rename: digest, attribute, mode, fsync; blocks.
+
+        The commit queue does it for every upload. Whoever has a thread of his own for a large one calls this before
+        he submits it, and no small file waits for its fsync. A second call does nothing.
+
+        Raises:
+            RequestRefused: the leaf for the failed system call; the upload is aborted.
+        """
+        if self._is_prepared:
+            return
+        try:
+            self._describe()
+            self._parts.storage.sync(self._descriptor)
+        except OSError as error:
+            self.abort()
+            raise refusal_from_os_error(error) from error
+        except RequestRefused:
+            self.abort()
+            raise
+        self._is_prepared = True
+
+    def _describe(self) -> None:
+        digest = self.digest()
+        status = os.fstat(self._descriptor)
+        self._parts.records.write(self._descriptor, digest, status)
+        os.fchmod(self._descriptor, self._parts.file_mode)
+
+    def publish_as(self, name: bytes, directory: int) -> str:
+        """Make a prepared upload visible, replacing the file that may be there; it is over then.
+
+        Args:
+            name: the new name.
+            directory: the descriptor of the directory it is to be in.
+
+        Returns:
+            The etag.
+
+        Raises:
+            OSError: a failed system call; the caller aborts the upload.
+        """
+        os.rename(self._name, name, src_dir_fd=self._directory.fileno(), dst_dir_fd=directory)
+        etag = compute_etag(os.fstat(self._descriptor))
+        self.close()
+        return etag
+
+    def abort(self) -> None:
+        """See :meth:`FileUpload.abort`."""
+        self._claim.release()
+        super().abort()
+
+    def close(self) -> None:
+        """See :meth:`FileUpload.close`."""
+        self._claim.release()
+        super().close()
