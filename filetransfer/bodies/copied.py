@@ -85,7 +85,9 @@ async def send_copied(
             await gate.wait_until_open()
             octets = await _read_block(descriptor, min(BLOCK_OCTETS, end - offset), offset)
             if not octets:
-                raise TransferInterrupted("the file became shorter while it was sent", count - (end - offset))
+                raise TransferInterrupted(
+                    "the file became shorter while it was sent", count - (end - offset)
+                )
             transport.write(octets)
             offset += len(octets)
             moved(len(octets))

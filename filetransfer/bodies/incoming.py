@@ -1,8 +1,8 @@
-"""The body that a connection is receiving at this moment, on its way into an open file.
+"""The body that a connection is receiving at this moment, on its way into an open file or into memory.
 
-A protocol makes one :class:`IncomingBody` for each body and calls :meth:`IncomingBody.octets_came` whenever it has fed
-octets to its decoder; whoever wants the body awaits :meth:`IncomingBody.receive_into`. Until somebody does, the peer
-is made to wait.
+A protocol has one :class:`IncomingBody` (or, for a small one, :class:`HeldBody`) for each body and calls its
+``octets_came`` whenever it has fed octets to its decoder; whoever wants the body awaits
+:meth:`IncomingBody.receive_into`. Until somebody does, the peer is made to wait.
 """
 
 from __future__ import annotations
@@ -98,9 +98,37 @@ class IncomingBody:
             self._ended = Deferred()
             await self._ended
         if self._error is not None:
-            raise TransferInterrupted("the connection was lost in the middle of a body") from self._error
+            raise TransferInterrupted(
+                "the connection was lost in the middle of a body"
+            ) from self._error
 
     def _wake(self) -> None:
         ended, self._ended = self._ended, None
         if ended is not None:
             ended.callback(None)
+
+
+class HeldBody:
+    """A small body, held in memory until it is whole.
+
+    Args:
+        source: the decoder; what is not whole yet waits in there.
+        take: given the octets, once.
+    """
+
+    def __init__(self, source: BodySource, take: Callable[[bytes], None]) -> None:
+        self._source = source
+        self._take = take
+        self._octets = b""
+
+    def octets_came(self) -> None:
+        """Take the body out of the decoder once all of it is there."""
+        if self._source.available >= self._source.run:
+            self._octets = self._source.take_body(self._source.run)
+
+    def end(self) -> None:
+        """Take note that the body has ended, whole."""
+        self._take(self._octets)
+
+    def fail(self, error: BaseException) -> None:
+        """Take note that the body will not end."""

@@ -1,0 +1,75 @@
+"""Which requests of one connection may be under way together.
+
+Requests may be pipelined, and run concurrently where nobody can tell: two of them conflict when a path of one equals,
+contains or lies inside a path of the other and at least one of them writes. The later one then waits.
+
+Source: protocol, section 2, "Order".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from filetransfer.wire.messages import Change, Get, Put, Request, Summary
+
+
+def list_paths(request: Request) -> tuple[str, ...]:
+    """Give the paths that a request names."""
+    match request:
+        case Put(path) | Get(path) | Summary(path):
+            return (path,)
+        case Change(path, to):
+            return (path, to)
+    return ()
+
+
+def list_written_paths(request: Request) -> tuple[str, ...]:
+    """Give the paths that a request writes."""
+    return list_paths(request) if isinstance(request, (Put, Change)) else ()
+
+
+class PathsInProgress:
+    """The paths that the unfinished requests of a connection write."""
+
+    __slots__ = ("_ancestors", "_paths")
+
+    def __init__(self) -> None:
+        self._paths: Counter[str] = Counter()
+        self._ancestors: Counter[str] = Counter()
+
+    def add(self, paths: Iterable[str]) -> None:
+        """Take note that a request which writes these paths has begun."""
+        for path in paths:
+            self._paths[path] += 1
+            for ancestor in _list_ancestors(path):
+                self._ancestors[ancestor] += 1
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Take note that it has ended."""
+        for path in paths:
+            _count_down(self._paths, path)
+            for ancestor in _list_ancestors(path):
+                _count_down(self._ancestors, ancestor)
+
+    def conflicts_with(self, paths: Iterable[str]) -> bool:
+        """Whether a request that names these paths must wait for one that has begun."""
+        return any(
+            path in self._paths
+            or path in self._ancestors
+            or any(ancestor in self._paths for ancestor in _list_ancestors(path))
+            for path in paths
+        )
+
+
+def _list_ancestors(path: str) -> Iterator[str]:
+    end = path.find("/")
+    while end >= 0:
+        yield path[:end]
+        end = path.find("/", end + 1)
+
+
+def _count_down(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

@@ -1,0 +1,354 @@
+"""One connection of the server: octets in, exchanges at work, octets out in order.
+
+    transport --dataReceived--> connection (the decoder) --next_event--> exchanges --reply--> transport
+
+The decoder is *asked* for events, as long as more requests may be under way (:meth:`FileTransferProtocol._may_pull`).
+While it is not asked, what the peer sends waits in the decoder, then in the kernel: all back-pressure comes from there.
+It is not asked while
+
+* a request is at work that is neither a commit nor a body being received (a GET from a cold disk, a SUMMARY), or a
+  download is being sent;
+* the next request conflicts with one that is not finished (``server/order.py``);
+* the peer does not read its answers, or 256 of them or a mebibyte wait for an earlier one.
+
+Commits run concurrently: a hundred pipelined PUTs reach the disk together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from typing import Any, cast
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from filetransfer.bodies.copied import send_copied
+from filetransfer.errors import RemoteProtocolError, TransferInterrupted
+from filetransfer.server.exchanges import Exchange
+from filetransfer.server.order import PathsInProgress, list_paths
+from filetransfer.server.summaries import Summaries
+from filetransfer.store.interface import Commit, Download, Store
+from filetransfer.wire.connection import Event, ServerConnection
+from filetransfer.wire.messages import BodyEnd, EndOfMessages, Put, Request
+
+MAX_IN_PROGRESS = 256
+MAX_HELD_OCTETS = 1024 * 1024
+MAX_UNPARSED_OCTETS = 64 * 1024
+
+_log = Logger()
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class FileTransferProtocol(Protocol):
+    """Serves one peer.
+
+    Attributes:
+        connection: decodes and encodes.
+        peer: who is at the other end.
+        held_octets: of bodies and replies in memory.
+        is_lost: whether the peer is gone.
+    """
+
+    factory: FileTransferFactory
+    transport: Any
+
+    def __init__(self) -> None:
+        self.held_octets = 0
+        self.is_lost = False
+        self.peer = ""
+        self._exchanges: deque[Exchange] = deque()
+        self._in_progress = PathsInProgress()
+        self._commits: list[Commit] = []
+        # The exchange whose body is being received; the one that must be done before another may begin; the request
+        # that conflicts with one in progress.
+        self._receiving: Exchange | None = None
+        self._working: Exchange | None = None
+        self._waiting: Request | None = None
+        self._failure: RemoteProtocolError | None = None
+        self._is_ending = False
+        self._is_pulling = False
+        self._is_sending = False
+        self._is_body_paused = False
+        self._is_peer_slow = False
+        self._is_read_closed = False
+        self._is_waiting = False
+
+    # What Twisted calls.
+
+    def connectionMade(self) -> None:
+        self.connection = ServerConnection(has_bare_summary=self.factory.has_bare_summary)
+        self.peer = describe_address(self.transport.getPeer())
+        self.factory.connections.add(self)
+        if hasattr(self.transport, "setTcpNoDelay"):
+            # A response leaves when it is written. Nagle's algorithm made 44 ms of each answer in two pieces.
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+        self.transport.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.connection.receive(data)
+        self._pull()
+
+    def readConnectionLost(self) -> None:
+        self._is_read_closed = True
+        self.connection.receive_eof()
+        self._pull()
+
+    def writeConnectionLost(self) -> None:
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.is_lost = True
+        self.factory.connections.discard(self)
+        for exchange in list(self._exchanges):
+            exchange.cancel()
+
+    def pauseProducing(self) -> None:
+        """The peer does not read as fast as we write."""
+        self._is_peer_slow = True
+
+    def resumeProducing(self) -> None:
+        """What we wrote has left."""
+        self._is_peer_slow = False
+        self._pull()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; :meth:`connectionLost` tells."""
+
+    # What exchanges call.
+
+    def submit(self, commit: Commit) -> None:
+        """Hand a change to the store, together with the others of this turn."""
+        self._commits.append(commit)
+        if not self._is_pulling:
+            self._submit_commits()
+
+    def exchange_answered(self, exchange: Exchange) -> None:
+        """Send what can be sent now that this exchange has its reply."""
+        self._finish(exchange)
+        if exchange.download is not None:
+            self._working = exchange
+        if exchange is self._receiving:
+            # Refused: the answer waits until the body has gone by (rule 4).
+            exchange.body = None
+            self.connection.discard_body()
+            self._is_body_paused = False
+        self._go_on()
+
+    def exchange_abandoned(self, exchange: Exchange) -> None:
+        """Forget an exchange that will not be answered: its peer is gone, or broke off inside its body."""
+        self._finish(exchange)
+        exchange.release()
+        if exchange is self._receiving:
+            self._receiving = None
+        self._exchanges.remove(exchange)
+        self._go_on()
+
+    def set_body_paused(self, is_paused: bool) -> None:
+        """Stop or go on reading a body from the peer, at the pace of the disk."""
+        self._is_body_paused = is_paused
+        self._read_or_wait()
+
+    def body_moved(self, count: int) -> None:
+        """Take note that octets of a body moved."""
+
+    # The loop.
+
+    def _go_on(self) -> None:
+        if not self._is_pulling:
+            self._send_replies()
+            self._pull()
+
+    def _pull(self) -> None:
+        """Begin as many requests as may be under way."""
+        self._is_pulling = True
+        try:
+            while self._may_pull():
+                event = self._next_event()
+                if event is None:
+                    break
+                self._take_event(event)
+        except RemoteProtocolError as failure:
+            self._fail(failure)
+        finally:
+            self._is_pulling = False
+        self._submit_commits()
+        self._send_replies()
+        self._read_or_wait()
+
+    def _may_pull(self) -> bool:
+        if self._failure is not None or self._is_ending or self.is_lost:
+            return False
+        if self._receiving is not None:
+            return True
+        return (
+            self._working is None
+            and not self._is_peer_slow
+            and len(self._exchanges) < MAX_IN_PROGRESS
+            and self.held_octets < MAX_HELD_OCTETS
+            and not (self._waiting is not None and self._conflicts(self._waiting))
+        )
+
+    def _next_event(self) -> Event | None:
+        if self._waiting is not None:
+            request, self._waiting = self._waiting, None
+            return request
+        if self._receiving is not None and self._receiving.body is not None and self.connection.run:
+            self._receiving.body.octets_came()
+        return self.connection.next_event()
+
+    def _take_event(self, event: Event) -> None:
+        if isinstance(event, BodyEnd):
+            self._end_body()
+        elif isinstance(event, EndOfMessages):
+            self._is_ending = True
+        else:
+            self._take_request(cast(Request, event))
+
+    def _take_request(self, request: Request) -> None:
+        if self._conflicts(request):
+            self._waiting = request
+            return
+        exchange = Exchange(self, request)
+        self._exchanges.append(exchange)
+        self._in_progress.add(exchange.paths)
+        if isinstance(request, Put):
+            self._receiving = exchange
+        exchange.start()
+        if exchange.is_working and exchange is not self._receiving:
+            self._working = exchange
+
+    def _conflicts(self, request: Request) -> bool:
+        return self._in_progress.conflicts_with(list_paths(request))
+
+    def _end_body(self) -> None:
+        exchange, self._receiving = self._receiving, None
+        if exchange is not None and exchange.body is not None:
+            body, exchange.body = exchange.body, None
+            body.end()
+
+    def _finish(self, exchange: Exchange) -> None:
+        self._in_progress.remove(exchange.paths)
+        exchange.paths = ()
+        if exchange is self._working:
+            self._working = None
+
+    def _fail(self, failure: RemoteProtocolError) -> None:
+        """Stop listening to a peer that breaks the rules; what it asked before that is still answered."""
+        self._failure = failure
+        _log.info("{peer}: failed: {reason}", peer=self.peer, reason=str(failure))
+        if self._receiving is not None:
+            self._receiving.interrupt()
+
+    def _submit_commits(self) -> None:
+        if self._commits:
+            commits, self._commits = self._commits, []
+            self.factory.store.submit(commits)
+
+    def _send_replies(self) -> None:
+        """Send the replies that are ready, in order, in one write."""
+        replies: list[bytes] = []
+        while self._exchanges and not self._is_sending:
+            exchange = self._exchanges[0]
+            if exchange.reply is None or exchange is self._receiving:
+                break
+            self._exchanges.popleft()
+            exchange.release()
+            replies.append(exchange.reply)
+            if exchange.download is not None:
+                self._is_sending = True
+                Deferred.fromCoroutine(self._send_download(b"".join(replies), exchange)).addErrback(
+                    self._log_bug
+                )
+                return
+        if replies:
+            self.transport.write(b"".join(replies))
+        if (
+            not self._exchanges
+            and not self._is_sending
+            and (self._is_ending or self._failure is not None)
+        ):
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    async def _send_download(self, replies: bytes, exchange: Exchange) -> None:
+        download = cast(Download, exchange.download)
+        self.transport.unregisterProducer()
+        self.transport.write(replies)
+        try:
+            await send_copied(self.transport, download.fileno(), 0, download.size, self.body_moved)
+        except (TransferInterrupted, OSError) as error:
+            _log.info(
+                "{peer}: {request} broke off: {reason}",
+                peer=self.peer,
+                request=exchange.request,
+                reason=error,
+            )
+            self.transport.abortConnection()
+            return
+        finally:
+            download.close()
+        self.transport.registerProducer(self, True)
+        self._is_sending = False
+        self._finish(exchange)
+        self._go_on()
+
+    def _read_or_wait(self) -> None:
+        """Read from the peer, or let what it sends wait in the kernel.
+
+        A peer whose requests cannot begin yet is read from all the same, up to a point: its end shows only so.
+        """
+        if self.is_lost or self._is_read_closed:
+            return
+        must_wait = (
+            self._failure is not None
+            or self._is_body_paused
+            or self.connection.available > MAX_UNPARSED_OCTETS
+        )
+        if must_wait is not self._is_waiting:
+            self._is_waiting = must_wait
+            if must_wait:
+                self.transport.pauseProducing()
+            else:
+                self.transport.resumeProducing()
+
+    def _log_bug(self, failure: Failure) -> None:
+        _log.failure("{peer}: a bug; the connection is failed", failure, peer=self.peer)
+        self.transport.abortConnection()
+
+
+class FileTransferFactory(Factory):
+    """Makes the protocols, and holds what all connections of a daemon share.
+
+    Attributes:
+        store: the served root; set before the first connection is made.
+        summaries: the child processes that read files of numbers.
+        connections: those that are open.
+    """
+
+    protocol = FileTransferProtocol  # type: ignore[assignment]
+    noisy = False
+
+    def __init__(self, summaries: Summaries, *, has_bare_summary: bool = False) -> None:
+        self.store: Store
+        self.summaries = summaries
+        self.has_bare_summary = has_bare_summary
+        self.connections: set[FileTransferProtocol] = set()
+
+
+def describe_address(address: object) -> str:
+    """Give an address as a person writes it: ``127.0.0.1:9000``, ``[::1]:9000``, or a socket's path."""
+    match address:
+        case IPv4Address():
+            return f"{address.host}:{address.port}"
+        case IPv6Address():
+            return f"[{address.host}]:{address.port}"
+        case UNIXAddress():
+            return f"unix:{os.fsdecode(address.name or b'')!r}"
+    return str(address)

@@ -1,0 +1,190 @@
+"""From settings to a running daemon: what ``twistd filetransfer`` runs.
+
+twistd makes the service, then becomes a daemon, then starts it: nothing is opened, locked or started before
+:meth:`Daemon.privilegedStartService`. Sockets are bound there, before privileges are dropped; the root is opened
+after, so that what is made in it belongs to the user that serves it. What cannot be had is one line and status 1:
+``SystemExit``, which twistd lets through.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+from typing import Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from filetransfer.errors import StoreUnavailable
+from filetransfer.server.protocol import FileTransferFactory, describe_address
+from filetransfer.server.settings import Options, Settings, read_settings
+from filetransfer.server.summaries import Summaries
+from filetransfer.store.directory import DirectoryStore
+from filetransfer.store.interface import Commit
+
+__all__ = ["Daemon", "Options", "makeService"]
+
+MAX_THREADS = 16
+"""Threads that open, read and write files for the reactor. The commit queue has its own."""
+
+_log = Logger()
+
+
+class Daemon(Service):
+    """Serves one root on any number of sockets.
+
+    Args:
+        settings: what to serve, to whom and how.
+        reactor: None for the one that twistd installed.
+    """
+
+    def __init__(self, settings: Settings, reactor: Any = None) -> None:
+        if reactor is None:
+            from twisted.internet import reactor
+        self._settings = settings
+        self._reactor: Any = reactor
+        self._ports: list[IListeningPort] = []
+        self._factory = FileTransferFactory(
+            Summaries(self._reactor), has_bare_summary=settings.summary == "bare"
+        )
+
+    def privilegedStartService(self) -> None:
+        """Listen. Raises SystemExit with one line when an address cannot be had."""
+        if self._settings.port is not None:
+            self._listen_on_port(self._settings.port)
+        for description in self._settings.endpoints:
+            self._ports.append(self._listen(description))
+
+    def startService(self) -> None:
+        """Open the root and serve. Raises SystemExit with one line when it cannot be served."""
+        settings = self._settings
+        try:
+            self._factory.store = DirectoryStore(
+                settings.root,
+                read_only=settings.is_read_only,
+                file_mode=settings.file_mode,
+                directory_mode=settings.directory_mode,
+                durability=settings.durability,
+                on_committed=self._tell_of_batch,
+            )
+        except StoreUnavailable as error:
+            raise SystemExit(f"filetransfer: {error}") from error
+        super().startService()  # type: ignore[no-untyped-call]
+        self._reactor.suggestThreadPoolSize(MAX_THREADS)
+        self._log_start()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, cut the connections, finish what was handed to the store."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for port in self._ports:
+            await maybeDeferred(port.stopListening)
+        for connection in list(self._factory.connections):
+            connection.transport.abortConnection()
+        await deferToThread(self._factory.store.close)
+
+    def _listen_on_port(self, port: int) -> None:
+        interface = self._settings.interface
+        if interface is not None:
+            self._ports.append(self._listen(_describe_endpoint(port, interface)))
+            return
+        first = self._listen(_describe_endpoint(port, "127.0.0.1"))
+        self._ports.append(first)
+        try:
+            # With port 0 both families share the port that the first one was given.
+            self._ports.append(
+                self._listen(_describe_endpoint(cast(IPv4Address, first.getHost()).port, "::1"))
+            )
+        except SystemExit as error:
+            cause = error.__cause__
+            if not isinstance(cause, CannotListenError) or cause.socketError.errno not in _NO_IPV6:
+                raise
+            _log.info("this machine has no IPv6: listening on 127.0.0.1 alone")
+
+    def _listen(self, description: str) -> IListeningPort:
+        try:
+            endpoint = serverFromString(self._reactor, description)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise SystemExit(
+                f"filetransfer: {description!r} is not an endpoint to listen on: {error}"
+            ) from error
+        result: list[Any] = []
+        endpoint.listen(self._factory).addBoth(result.append)
+        if not result:
+            raise SystemExit(
+                f"filetransfer: {description!r} cannot be listened on at once, and so not at all"
+            )
+        if isinstance(result[0], Failure):
+            cause = cast(Exception, result[0].value)
+            raise SystemExit(
+                f"filetransfer: cannot listen on {description}: {_describe_failure(cause)}"
+            ) from cause
+        return result[0]  # type: ignore[no-any-return]
+
+    def _tell_of_batch(self, commits: list[Commit]) -> None:
+        """Bring a batch to the reactor in one hop. Called in a thread of the store's."""
+        self._reactor.callFromThread(_tell_exchanges, commits)
+
+    def _log_start(self) -> None:
+        settings = self._settings
+        _log.info("serving {root}", root=os.path.abspath(settings.root))
+        if settings.is_read_only:
+            _log.info("read-only: PUT and CHANGE are refused")
+        if settings.durability == "none":
+            _log.warn("durability is none: uploads are answered before they are on disk")
+        addresses = [port.getHost() for port in self._ports]
+        for address in addresses:
+            _log.info("listening on {address}", address=describe_address(address))
+        exposed = [describe_address(address) for address in addresses if _is_exposed(address)]
+        if exposed:
+            _log.warn(
+                "there are no accounts: whoever can reach {addresses} can read{write} everything here",
+                addresses=", ".join(exposed),
+                write="" if settings.is_read_only else " and write",
+            )
+
+
+_NO_IPV6 = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+def _describe_endpoint(port: int, interface: str) -> str:
+    family = "tcp6" if ":" in interface else "tcp"
+    return f"{family}:{port}:interface={quoteStringArgument(interface)}"
+
+
+def _describe_failure(error: Exception) -> str:
+    if isinstance(error, CannotListenError):
+        reason = error.socketError
+        if getattr(reason, "errno", None) == errno.EADDRINUSE:
+            return "another program listens there already; end it, or choose another --port"
+        return getattr(reason, "strerror", None) or str(reason)
+    return str(error)
+
+
+def _is_exposed(address: object) -> bool:
+    if not isinstance(address, (IPv4Address, IPv6Address)):
+        return False
+    return not ipaddress.ip_address(address.host.partition("%")[0]).is_loopback
+
+
+def _tell_exchanges(commits: list[Commit]) -> None:
+    for commit in commits:
+        try:
+            commit.done(commit)
+        except Exception:
+            _log.failure("a bug in answering a commit")
+
+
+def makeService(options: Options) -> Daemon:
+    """Make the service that twistd runs."""
+    return Daemon(read_settings(options))

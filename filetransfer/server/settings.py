@@ -1,0 +1,219 @@
+"""The daemon's settings: one frozen object, from the options of ``twistd filetransfer`` and from the environment.
+
+Every option ``--some-name`` can also be given as ``FILETRANSFER_SOME_NAME``; an option that is typed wins.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from twisted.python import usage
+
+from filetransfer import __version__
+
+_TRUE = ("1", "yes", "true", "on")
+_FALSE = ("0", "no", "false", "off", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the daemon was told.
+
+    Attributes:
+        root: the served directory, as it was given.
+        port: TCP port, 0 to 65535 (0: any free one); None when only ``endpoints`` are listened on.
+        interface: the address to listen on; None for loopback, IPv4 and IPv6.
+        endpoints: Twisted's descriptions of further places to listen on.
+        is_read_only: whether PUT and CHANGE are refused.
+        file_mode: permission bits of published files, 0 to 0o777.
+        directory_mode: permission bits of directories that the daemon makes, 0 to 0o777.
+        durability: ``"none"`` leaves every fsync out.
+        summary: ``"bare"`` answers SUMMARY as the article's own server does.
+    """
+
+    root: str = "files"
+    port: int | None = 9000
+    interface: str | None = None
+    endpoints: tuple[str, ...] = ()
+    is_read_only: bool = False
+    file_mode: int = 0o640
+    directory_mode: int = 0o750
+    durability: Literal["full", "none"] = "full"
+    summary: Literal["framed", "bare"] = "framed"
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError("a port is a number from 0 to 65535")
+    return port
+
+
+def _mode(text: str) -> int:
+    mode = int(text, 8)
+    if not 0 <= mode <= 0o777:
+        raise ValueError("a mode is an octal number from 0 to 777")
+    return mode
+
+
+def _one_of(*words: str) -> Any:
+    def coerce(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"it is one of: {', '.join(words)}")
+        return text
+
+    return coerce
+
+
+def _filled(text: str) -> str:
+    if not text:
+        raise ValueError("it is empty")
+    return text
+
+
+class Options(usage.Options):
+    """The options of ``twistd filetransfer``."""
+
+    synopsis = "Usage: twistd [options of twistd] filetransfer [options]"
+
+    # Defaults are those of Settings: only what was given has a value here.
+    optParameters: ClassVar[list[list[Any]]] = [
+        ["port", "p", None, "TCP port to listen on; 0 takes a free one. [default: 9000]", _port],
+        [
+            "interface",
+            "i",
+            None,
+            "Address to listen on. [default: loopback, 127.0.0.1 and ::1]",
+            _filled,
+        ],
+        ["root", "r", None, "Directory to serve; made if it is missing. [default: files]", _filled],
+        [
+            "file-mode",
+            None,
+            None,
+            "Permissions of the files that are stored, octal. [default: 0640]",
+            _mode,
+        ],
+        [
+            "directory-mode",
+            None,
+            None,
+            "Permissions of the directories that are made, octal. [default: 0750]",
+            _mode,
+        ],
+        [
+            "durability",
+            None,
+            None,
+            "full: answer an upload when it is on disk; none: do not wait for the disk. [default: full]",
+            _one_of("full", "none"),
+        ],
+        [
+            "summary",
+            None,
+            None,
+            "How SUMMARY is answered; bare: its text alone, for clients that want that. [default: framed]",
+            _one_of("framed", "bare"),
+        ],
+    ]
+    optFlags: ClassVar[list[list[Any]]] = [["read-only", None, "Refuse PUT and CHANGE."]]
+
+    longdesc = """
+Serve a directory. There are no accounts: whoever can connect can read and write. So the daemon listens on loopback
+alone, unless an interface or an endpoint is named.
+
+Examples:
+
+  twistd -n filetransfer --port 9000
+      serve ./files to this machine, in the foreground
+  twistd -n filetransfer --root /srv/drop --interface 192.0.2.7
+      serve /srv/drop to everybody who can reach 192.0.2.7
+  twistd -n filetransfer --listen unix:/run/filetransfer/socket --read-only
+      serve ./files on a local socket, for reading
+
+Every option can also be set in the environment: --read-only as FILETRANSFER_READ_ONLY=1, --root as FILETRANSFER_ROOT,
+several --listen separated by blanks as FILETRANSFER_LISTEN.
+"""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["listen"] = []
+        self._environment = environment
+
+    def opt_listen(self, description: str) -> None:
+        """Also listen on this Twisted endpoint: tcp6:9000, unix:/run/x.sock, systemd:domain=INET6:index=0 ... Can be
+        given more than once."""
+        prefix = description.partition(":")[0]
+        if prefix in ("ssl", "tls"):
+            raise usage.UsageError(
+                f"--listen {prefix}: is not supported: put a TLS proxy before a plain endpoint"
+            )
+        self["listen"].append(description)
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"filetransfer {__version__}")
+        raise SystemExit(0)
+
+    def parseOptions(self, options: Any = None) -> None:
+        """Parse what was typed; what was not is taken from the environment."""
+        typed = list(options or [])
+        super().parseOptions(self._list_from_environment() + typed)  # type: ignore[no-untyped-call]
+
+    def _list_from_environment(self) -> list[str]:
+        """Give the environment's settings as options, to stand before those that were typed."""
+        arguments: list[str] = []
+        for name, *_ in self.optParameters:
+            text = self._environment.get(_variable(name))
+            if text is not None:
+                arguments += [f"--{name}", text]
+        arguments += self._list_flags()
+        for description in self._environment.get(_variable("listen"), "").split():
+            arguments += ["--listen", description]
+        return arguments
+
+    def _list_flags(self) -> list[str]:
+        arguments = []
+        for name, *_ in self.optFlags:
+            text = self._environment.get(_variable(name), "").lower()
+            if text not in _TRUE + _FALSE:
+                raise usage.UsageError(
+                    f"{_variable(name)} is {text!r}; it is one of: {', '.join(_TRUE + _FALSE[:-1])}"
+                )
+            if text in _TRUE:
+                arguments.append(f"--{name}")
+        return arguments
+
+    def postOptions(self) -> None:
+        """Refuse what does not go together."""
+        if self["listen"] and self["interface"] and self["port"] is None:
+            raise usage.UsageError("--interface goes with --port, not with --listen")
+
+
+def _variable(name: str) -> str:
+    return "FILETRANSFER_" + name.upper().replace("-", "_")
+
+
+def read_settings(options: Mapping[str, Any]) -> Settings:
+    """Give the settings that parsed options stand for."""
+    given: dict[str, Any] = {
+        name: options[option]
+        for option, name in (
+            ("root", "root"),
+            ("port", "port"),
+            ("interface", "interface"),
+            ("file-mode", "file_mode"),
+            ("directory-mode", "directory_mode"),
+            ("durability", "durability"),
+            ("summary", "summary"),
+        )
+        if options[option] is not None
+    }
+    if options["listen"]:
+        given.setdefault("port", None)
+    return Settings(
+        endpoints=tuple(options["listen"]), is_read_only=bool(options["read-only"]), **given
+    )
