@@ -1,8 +1,11 @@
 """System calls that Python's ``os`` does not have, with the same manners: a failure is an :class:`OSError`.
 
-openat2     Linux 5.6; RESOLVE_CACHED 5.12
-renameat2   Linux 3.15, glibc 2.28; where it or the file system's support is missing, link and unlink
-fstatfs     only to recognise a file system that lives in memory
+    openat2            Linux 5.6; RESOLVE_CACHED 5.12
+    renameat2          Linux 3.15, glibc 2.28; where it or the file system's support is missing, link and unlink
+    sync_file_range    only to begin writing out, never to rely on
+    fstatfs            only to recognise a file system that lives in memory
+
+All through ctypes, which releases the interpreter's lock during the call.
 """
 
 from __future__ import annotations
@@ -24,10 +27,15 @@ RESOLVE_CACHED = 0x20
 # The number is the same on all architectures but alpha. Elsewhere -1: the kernel answers ENOSYS.
 _OPENAT2 = 437 if sys.platform == "linux" and os.uname().machine != "alpha" else -1
 _RENAME_NOREPLACE = 1
+_SYNC_FILE_RANGE_WRITE = 2
 # include/uapi/linux/magic.h: TMPFS_MAGIC, RAMFS_MAGIC
 _MEMORY_FILE_SYSTEMS = (0x01021994, 0x858458F6)
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+_sync_file_range = getattr(_libc, "sync_file_range", None)
+if _sync_file_range is not None:  # pragma: no branch - as below
+    _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
@@ -123,6 +131,15 @@ def _rename_by_link(old: bytes, new: bytes, src_dir_fd: int, dst_dir_fd: int) ->
     except OSError:
         os.unlink(new, dir_fd=dst_dir_fd)
         raise
+
+
+def start_writeback(descriptor: int) -> None:
+    """Let the kernel begin to write a file's octets out; does nothing where it cannot.
+
+    Whether they arrive is for ``fsync`` to say: it is told of the errors of this write, too.
+    """
+    if _sync_file_range is not None:  # pragma: no branch - as above
+        _sync_file_range(descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
 
 
 def is_in_memory(descriptor: int) -> bool:

@@ -4,12 +4,20 @@ One upload at a time costs four flushes of the disk: the journal for the file, f
 the file itself. File systems group what is asked of them at the same moment, so the queue asks at the same moment. It
 takes whatever was submitted while the last batch was at work as the next batch, and then:
 
-    1. prepare    write (small files), digest, attribute, fsync: on 16 threads
-    2. rename     one thread, in the order of submission: preconditions are looked at here, by nobody else at the time
-    3. fsync      every directory that was touched, once
-    4. tell       one call with the whole batch
+    1. prepare    write (small files), digest, attribute, mode, and begin to write out: on 16 threads
+    2. sync       fsync each file: on 16 threads
+    3. rename     one thread, in the order of submission: preconditions are looked at here, by nobody else at the time
+    4. sync       every directory that was touched, once
+    5. tell       one call with the whole batch
 
-Measured, 256 uploads of 4 KiB, journaled ext4: 0.3 flushes and 107 µs a file, against 4.0 and 1,048 one at a time.
+Measured, 256 uploads of 4 KiB, journaled ext4, against 4.1 flushes and 950 to 1,360 µs a file one at a time:
+
+    1 and 2 as one step for each file              0.40 flushes    195 µs
+    two steps                                      0.28            165
+    two steps, and the first begins to write out   0.16            115
+
+What has begun to be written has its blocks, so that the first fsync finds every file of the batch in one transaction.
+More threads do not help any more; 8 take 0.27 flushes.
 
 With durability ``none`` nothing waits for a disk, so all of it runs in the one thread, each file from its creation to
 its rename while it is in the processor's cache.
@@ -131,6 +139,7 @@ class CommitQueue:
         renamer = self._renamer
         if self._storage.waits:
             self._do_in_parallel(renamer.prepare, batch)
+            self._do_in_parallel(renamer.sync, batch)
             for commit in batch:
                 renamer.apply(commit)
             self._do_in_parallel(renamer.sync_directory, renamer.list_touched())
@@ -162,7 +171,7 @@ class CommitQueue:
 
 
 class _Renamer:
-    """What is done to each commit of a batch. All but :meth:`prepare` and :meth:`sync_directory` in one thread."""
+    """What is done to each commit of a batch. All but the first two and :meth:`sync_directory` in one thread."""
 
     def __init__(self, root: Root, parts: Parts, storage: Storage) -> None:
         self._root = root
@@ -173,12 +182,12 @@ class _Renamer:
         self._touched: dict[HeldDirectory, list[Commit]] = {}
 
     def prepare(self, commit: Commit) -> None:
-        """Bring the octets of a commit to stable storage; any thread. A failure is noted in the commit."""
+        """Get a commit ready but for its fsync; any thread. A failure is noted in the commit."""
         try:
             if isinstance(commit, Publish):
                 check_writable(self._storage)
                 upload = cast(StoreUpload, commit.upload)
-                upload.prepare()
+                upload.describe()
                 self._uploads[commit] = upload
             elif isinstance(commit, PublishOctets):
                 check_writable(self._storage)
@@ -191,8 +200,18 @@ class _Renamer:
     def _write_octets(self, commit: PublishOctets) -> StoreUpload:
         upload = self._parts.create(commit.path, len(commit.octets))
         upload.write(commit.octets)
-        upload.prepare()
+        upload.describe()
         return upload
+
+    def sync(self, commit: Commit) -> None:
+        """Bring the octets of a prepared commit to stable storage; any thread. A failure is noted in the commit."""
+        upload = self._uploads.get(commit)
+        if upload is None:
+            return
+        try:
+            upload.sync()
+        except RequestRefused as refusal:
+            self._fail(commit, refusal)
 
     def apply(self, commit: Commit) -> None:
         """Let a prepared commit take effect. A failure is noted in the commit."""

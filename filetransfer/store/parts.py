@@ -87,12 +87,13 @@ class StoreUpload(FileUpload):
         path: where it will be published.
     """
 
-    __slots__ = ("_claim", "_is_prepared", "_parts", "path")
+    __slots__ = ("_claim", "_is_described", "_is_synced", "_parts", "path")
 
     def __init__(self, parts: Parts, path: Path, claim: Claim) -> None:
         self._parts = parts
         self._claim = claim
-        self._is_prepared = False
+        self._is_described = False
+        self._is_synced = False
         self.path = path
         super().__init__(parts.directory, parts.choose_name(), _PRIVATE)
 
@@ -117,29 +118,42 @@ class StoreUpload(FileUpload):
         """Do all that can be done before the rename: digest, attribute, mode, fsync; blocks.
 
         The commit queue does it for every upload. Whoever has a thread of his own for a large one calls this before
-        he submits it, and no small file waits for its fsync. A second call does nothing.
+        he submits it, and no small file waits for its fsync.
 
         Raises:
             RequestRefused: the leaf for the failed system call; the upload is aborted.
         """
-        if self._is_prepared:
+        self.describe()
+        self.sync()
+
+    def describe(self) -> None:
+        """Do the first half of :meth:`prepare`, all but the fsync; a second call does nothing."""
+        if self._is_described:
             return
         try:
-            self._describe()
-            self._parts.storage.sync(self._descriptor)
+            digest = self.digest()
+            status = os.fstat(self._descriptor)
+            self._parts.records.write(self._descriptor, digest, status)
+            os.fchmod(self._descriptor, self._parts.file_mode)
+            self._parts.storage.start(self._descriptor)
         except OSError as error:
             self.abort()
             raise refusal_from_os_error(error) from error
         except RequestRefused:
             self.abort()
             raise
-        self._is_prepared = True
+        self._is_described = True
 
-    def _describe(self) -> None:
-        digest = self.digest()
-        status = os.fstat(self._descriptor)
-        self._parts.records.write(self._descriptor, digest, status)
-        os.fchmod(self._descriptor, self._parts.file_mode)
+    def sync(self) -> None:
+        """Do the second half of :meth:`prepare`: bring it to stable storage; a second call does nothing."""
+        if self._is_synced:
+            return
+        try:
+            self._parts.storage.sync(self._descriptor)
+        except RequestRefused:
+            self.abort()
+            raise
+        self._is_synced = True
 
     def publish_as(self, name: bytes, directory: int) -> str:
         """Make a prepared upload visible, replacing the file that may be there; it is over then.

@@ -15,6 +15,7 @@ import threading
 from typing import Literal, Protocol
 
 from filetransfer.errors import Internal, NotPermitted, RequestRefused, refusal_from_os_error
+from filetransfer.store import calls
 
 Durability = Literal["full", "none"]
 """``full``: an acknowledged upload survives a power cut. ``none``: it is atomic, but may be lost by one."""
@@ -35,6 +36,9 @@ class Storage(Protocol):
     waits: bool
     is_read_only: bool
 
+    def start(self, descriptor: int) -> None:
+        """Begin to write a file out; does not wait."""
+
     def sync(self, descriptor: int) -> None:
         """Return when a file or directory is on stable storage. Raises Internal, NoSpace ...: it may not be."""
 
@@ -50,6 +54,10 @@ class StableStorage:
         self.is_read_only = read_only
         self._failures = 0
         self._lock = threading.Lock()
+
+    def start(self, descriptor: int) -> None:
+        """See :meth:`Storage.start`."""
+        calls.start_writeback(descriptor)
 
     def sync(self, descriptor: int) -> None:
         """See :meth:`Storage.sync`."""
@@ -86,6 +94,9 @@ class VolatileStorage:
 
     def __init__(self, *, read_only: bool = False) -> None:
         self.is_read_only = read_only
+
+    def start(self, descriptor: int) -> None:
+        """See :meth:`Storage.start`: does nothing."""
 
     def sync(self, descriptor: int) -> None:
         """See :meth:`Storage.sync`: does nothing."""
