@@ -155,7 +155,7 @@ class CopiedReceiver:
             self._set_paused(True)
 
     def finish(self) -> Deferred[None]:
-        """Wait until everything that was received is written; fails with :attr:`error`. Nothing may be received after."""
+        """Wait until everything that was received is written; fails with :attr:`error`. Nothing is received after."""
         self._finished = Deferred()
         self._write_pending()
         return self._finished

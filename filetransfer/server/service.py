@@ -181,7 +181,7 @@ def _tell_exchanges(commits: list[Commit]) -> None:
     for commit in commits:
         try:
             commit.done(commit)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the other commits of the batch are answered all the same
             _log.failure("a bug in answering a commit")
 
 

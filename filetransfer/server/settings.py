@@ -6,7 +6,8 @@ Every option ``--some-name`` can also be given as ``FILETRANSFER_SOME_NAME``; an
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +17,7 @@ from filetransfer import __version__
 
 _TRUE = ("1", "yes", "true", "on")
 _FALSE = ("0", "no", "false", "off", "")
+_MODE = re.compile("0*[0-7]{1,3}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,38 +48,55 @@ class Settings:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise ValueError("a port is a number from 0 to 65535")
-    return port
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise ValueError(f"--port is a number from 0 to 65535, not {text!r}")
+    return int(text)
 
 
 def _mode(text: str) -> int:
-    mode = int(text, 8)
-    if not 0 <= mode <= 0o777:
-        raise ValueError("a mode is an octal number from 0 to 777")
-    return mode
+    if not _MODE.fullmatch(text):
+        raise ValueError(f"permissions are an octal number from 0 to 777, not {text!r}")
+    return int(text, 8)
 
 
-def _one_of(*words: str) -> Any:
-    def coerce(text: str) -> str:
+def _one_of(option: str, *words: str) -> Callable[[str], str]:
+    def choose(text: str) -> str:
         if text not in words:
-            raise ValueError(f"it is one of: {', '.join(words)}")
+            raise ValueError(f"{option} is one of {', '.join(words)}, not {text!r}")
         return text
 
-    return coerce
+    return choose
 
 
 def _filled(text: str) -> str:
     if not text:
-        raise ValueError("it is empty")
+        raise ValueError("an address or a directory is needed, not an empty word")
     return text
+
+
+_EXAMPLES = """
+There are no accounts: whoever can connect can read and write. So the daemon
+listens on loopback alone, unless an interface or an endpoint is named.
+
+Examples:
+
+  twistd -n filetransfer --port 9000
+      serve ./files to this machine, in the foreground
+  twistd -n filetransfer --root /srv/drop --interface 192.0.2.7
+      serve /srv/drop to everybody who can reach 192.0.2.7
+  twistd -n filetransfer --listen unix:/run/filetransfer/socket --read-only
+      serve ./files on a local socket, for reading
+
+Every option can also be set in the environment, and what is typed wins:
+FILETRANSFER_ROOT=/srv/drop, FILETRANSFER_READ_ONLY=1, and several endpoints
+separated by blanks in FILETRANSFER_LISTEN.
+"""
 
 
 class Options(usage.Options):
     """The options of ``twistd filetransfer``."""
 
-    synopsis = "Usage: twistd [options of twistd] filetransfer [options]"
+    longdesc = "Serve a directory; answer an upload when it is on disk."
 
     # Defaults are those of Settings: only what was given has a value here.
     optParameters: ClassVar[list[list[Any]]] = [
@@ -109,43 +128,33 @@ class Options(usage.Options):
             None,
             None,
             "full: answer an upload when it is on disk; none: do not wait for the disk. [default: full]",
-            _one_of("full", "none"),
+            _one_of("--durability", "full", "none"),
         ],
         [
             "summary",
             None,
             None,
             "How SUMMARY is answered; bare: its text alone, for clients that want that. [default: framed]",
-            _one_of("framed", "bare"),
+            _one_of("--summary", "framed", "bare"),
         ],
     ]
     optFlags: ClassVar[list[list[Any]]] = [["read-only", None, "Refuse PUT and CHANGE."]]
-
-    longdesc = """
-Serve a directory. There are no accounts: whoever can connect can read and write. So the daemon listens on loopback
-alone, unless an interface or an endpoint is named.
-
-Examples:
-
-  twistd -n filetransfer --port 9000
-      serve ./files to this machine, in the foreground
-  twistd -n filetransfer --root /srv/drop --interface 192.0.2.7
-      serve /srv/drop to everybody who can reach 192.0.2.7
-  twistd -n filetransfer --listen unix:/run/filetransfer/socket --read-only
-      serve ./files on a local socket, for reading
-
-Every option can also be set in the environment: --read-only as FILETRANSFER_READ_ONLY=1, --root as FILETRANSFER_ROOT,
-several --listen separated by blanks as FILETRANSFER_LISTEN.
-"""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["listen"] = []
         self._environment = environment
 
+    def getSynopsis(self) -> str:
+        """Give the first line of the help text."""
+        return "Usage: twistd [options of twistd] filetransfer [options]"
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Give the help text. The examples stand below it: Twisted would refill their lines."""
+        return super().getUsage(width) + _EXAMPLES
+
     def opt_listen(self, description: str) -> None:
-        """Also listen on this Twisted endpoint: tcp6:9000, unix:/run/x.sock, systemd:domain=INET6:index=0 ... Can be
-        given more than once."""
+        """Listen on this Twisted endpoint, such as unix:/run/x.sock; may be given several times."""
         prefix = description.partition(":")[0]
         if prefix in ("ssl", "tls"):
             raise usage.UsageError(
@@ -155,7 +164,7 @@ several --listen separated by blanks as FILETRANSFER_LISTEN.
 
     def opt_version(self) -> None:
         """Print the version and exit."""
-        print(f"filetransfer {__version__}")
+        print(f"filetransfer {__version__}")  # noqa: T201
         raise SystemExit(0)
 
     def parseOptions(self, options: Any = None) -> None:
@@ -165,14 +174,11 @@ several --listen separated by blanks as FILETRANSFER_LISTEN.
 
     def _list_from_environment(self) -> list[str]:
         """Give the environment's settings as options, to stand before those that were typed."""
-        arguments: list[str] = []
+        arguments = self._list_flags()
         for name, *_ in self.optParameters:
             text = self._environment.get(_variable(name))
             if text is not None:
                 arguments += [f"--{name}", text]
-        arguments += self._list_flags()
-        for description in self._environment.get(_variable("listen"), "").split():
-            arguments += ["--listen", description]
         return arguments
 
     def _list_flags(self) -> list[str]:
@@ -188,7 +194,10 @@ several --listen separated by blanks as FILETRANSFER_LISTEN.
         return arguments
 
     def postOptions(self) -> None:
-        """Refuse what does not go together."""
+        """Take what was not typed and cannot stand before it from the environment; refuse what does not go together."""
+        if not self["listen"]:
+            for description in self._environment.get(_variable("listen"), "").split():
+                self.opt_listen(description)
         if self["listen"] and self["interface"] and self["port"] is None:
             raise usage.UsageError("--interface goes with --port, not with --listen")
 

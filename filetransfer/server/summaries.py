@@ -6,7 +6,6 @@ A thread would hold the interpreter's lock for a block of numbers at a time, and
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
