@@ -22,6 +22,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 
 from filetransfer.store import calls
 
@@ -57,7 +58,7 @@ class HeldDirectory:
         """Close it; a second call does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            close_quietly(descriptor)
 
 
 class Root(HeldDirectory):
@@ -140,7 +141,7 @@ def encode_path(path: str) -> bytes:
 def choose_opener(directory: int) -> Opener:
     """Give :func:`open_by_kernel` where it works, else :func:`open_by_walk`."""
     try:
-        os.close(open_by_kernel(directory, b".", os.O_PATH))
+        close_quietly(open_by_kernel(directory, b".", os.O_PATH))
     except OSError:
         return open_by_walk
     return open_by_kernel
@@ -160,13 +161,13 @@ def open_by_walk(directory: int, path: bytes, flags: int) -> int:
         for component in parents:
             inner = os.open(component, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held)
             if held != directory:
-                os.close(held)
+                close_quietly(held)
             held = inner
             _check_step(held, device)
         return _open_last(held, last, flags, device)
     finally:
         if held != directory:
-            os.close(held)
+            close_quietly(held)
 
 
 def _check_step(descriptor: int, device: int) -> None:
@@ -188,6 +189,15 @@ def _open_last(directory: int, name: bytes, flags: int, device: int) -> int:
         if os.fstat(descriptor).st_dev != device:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
     except OSError:
-        os.close(descriptor)
+        close_quietly(descriptor)
         raise
     return descriptor
+
+
+def close_quietly(descriptor: int) -> None:
+    """Close a descriptor that nothing is lost with.
+
+    The kernel frees the number even when it tells of an error: closing once more would close somebody else's.
+    """
+    with suppress(OSError):
+        os.close(descriptor)

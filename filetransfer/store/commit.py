@@ -39,13 +39,14 @@ from filetransfer.errors import (
     Internal,
     IsDirectory,
     NotFound,
+    NotPermitted,
     RequestRefused,
     ShuttingDown,
     refusal_from_os_error,
 )
 from filetransfer.names import Path, split_path
 from filetransfer.store import calls
-from filetransfer.store.beneath import HeldDirectory, Root
+from filetransfer.store.beneath import HeldDirectory, Root, close_quietly
 from filetransfer.store.interface import Commit, Publish, PublishOctets, Rename
 from filetransfer.store.parts import Parts, StoreUpload
 from filetransfer.store.records import compute_etag
@@ -256,7 +257,7 @@ class _Renamer:
             _rename_no_replace(name, directory, to_name, to_directory)
             commit.etag = compute_etag(os.fstat(source))
         finally:
-            os.close(source)
+            close_quietly(source)
         self._touch(directory, commit)
         self._touch(to_directory, commit)
 
@@ -324,8 +325,11 @@ def _open_source(name: bytes, directory: int) -> int:
             raise NotFound("not found: symbolic links are not followed", about="path")
         if not stat.S_ISREG(mode):
             raise IsDirectory("is a directory or a special file", about="path")
-    except BaseException:
-        os.close(source)
+    except OSError as error:
+        close_quietly(source)
+        raise refusal_from_os_error(error, about="path") from error
+    except RequestRefused:
+        close_quietly(source)
         raise
     return source
 
@@ -344,4 +348,8 @@ def _rename_no_replace(
         # Both directories are open: it can only be the old name, taken away by somebody outside.
         raise refusal_from_os_error(error, about="path") from error
     except OSError as error:
-        raise refusal_from_os_error(error, about="to") from error
+        refusal = refusal_from_os_error(error, about="to")
+        if isinstance(refusal, NotPermitted):
+            # It may be either directory that the daemon may not change.
+            refusal.about = ""
+        raise refusal from error

@@ -21,7 +21,7 @@ from contextlib import ExitStack, suppress
 from filetransfer.errors import RequestRefused, StoreUnavailable, refusal_from_os_error
 from filetransfer.names import RESERVED_PREFIX, Path, split_path
 from filetransfer.store import calls
-from filetransfer.store.beneath import HeldDirectory, Root
+from filetransfer.store.beneath import HeldDirectory, Root, close_quietly
 from filetransfer.store.commit import CommitQueue
 from filetransfer.store.files import FileDownload
 from filetransfer.store.interface import Commit
@@ -149,7 +149,7 @@ def _make_root(root: str, mode: int, storage: Storage) -> None:
     for directory in reversed(missing):
         # Two daemons may start at once. Is it a file, the opening that follows says so.
         with suppress(FileExistsError):
-            os.mkdir(directory)
+            os.mkdir(directory, _PRIVATE_DIRECTORY)
             os.chmod(directory, mode)
         _sync_path(os.path.dirname(directory), storage)
 
@@ -159,7 +159,7 @@ def _sync_path(path: str, storage: Storage) -> None:
     try:
         storage.sync(descriptor)
     finally:
-        os.close(descriptor)
+        close_quietly(descriptor)
 
 
 def _open_store_directory(root: Root, storage: Storage, opened: ExitStack) -> HeldDirectory:
@@ -168,7 +168,7 @@ def _open_store_directory(root: Root, storage: Storage, opened: ExitStack) -> He
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     own = _open_private(root, STORE_DIRECTORY, root.fileno())
     try:
-        opened.callback(os.close, _lock(own.fileno()))
+        opened.callback(close_quietly, _lock(own.fileno()))
         parts = _open_private(root, f"{STORE_DIRECTORY}/{_PARTS}", root.fileno())
         opened.callback(parts.close)
         storage.sync(own.fileno())
@@ -185,7 +185,7 @@ def _open_private(root: Root, path: str, directory: int) -> HeldDirectory:
     held = root.open_directory(path)
     try:
         os.fchmod(held.fileno(), _PRIVATE_DIRECTORY)
-    except BaseException:
+    except OSError:
         held.close()
         raise
     return held
@@ -197,17 +197,18 @@ def _lock(directory: int) -> int:
     descriptor = os.open(_LOCK, flags, 0o600, dir_fd=directory)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(descriptor)
+    except OSError:
+        close_quietly(descriptor)
         raise
     return descriptor
 
 
+_PERMISSIONS = "it may not be written: change its owner or permissions, or serve it read-only (that needs reading)"
 _ADVICE = {
     errno.EWOULDBLOCK: "another daemon serves this directory: stop it, or choose another root",
     errno.ENOENT: "there is no such directory: make it first",
-    errno.EACCES: "it cannot be written: change its owner or permissions, or serve it read-only",
-    errno.EPERM: "it cannot be written: change its owner or permissions, or serve it read-only",
+    errno.EACCES: _PERMISSIONS,
+    errno.EPERM: _PERMISSIONS,
     errno.EROFS: "its file system is read-only: serve it read-only, or choose another root",
     errno.ENOSPC: "its file system is full: free some space first",
     errno.ENOTDIR: f"it, or {STORE_DIRECTORY} in it, is not a directory: choose another root",

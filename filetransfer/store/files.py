@@ -7,6 +7,7 @@ import os
 import stat
 
 from filetransfer.errors import Internal, IsDirectory, refusal_from_os_error
+from filetransfer.store.beneath import close_quietly
 from filetransfer.store.records import compute_etag, read_digest
 
 _WOULD_BLOCK = (errno.EAGAIN, errno.EOPNOTSUPP)
@@ -107,4 +108,4 @@ class FileDownload:
         """Close it; a second call does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            close_quietly(descriptor)

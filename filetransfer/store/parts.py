@@ -169,9 +169,11 @@ class StoreUpload(FileUpload):
             OSError: a failed system call; the caller aborts the upload.
         """
         os.rename(self._name, name, src_dir_fd=self._directory.fileno(), dst_dir_fd=directory)
-        etag = compute_etag(os.fstat(self._descriptor))
-        self.close()
-        return etag
+        try:
+            return compute_etag(os.fstat(self._descriptor))
+        finally:
+            # It is visible now: aborting it would truncate what others may be reading.
+            self.close()
 
     def abort(self) -> None:
         """See :meth:`FileUpload.abort`."""

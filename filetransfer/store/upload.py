@@ -26,7 +26,7 @@ from contextlib import suppress
 
 from filetransfer.digests import start_digest
 from filetransfer.errors import Internal, IsDirectory, refusal_from_os_error
-from filetransfer.store.beneath import HeldDirectory
+from filetransfer.store.beneath import HeldDirectory, close_quietly
 from filetransfer.store.stable import Durability, Storage, choose_storage
 
 WINDOW = 1024 * 1024
@@ -103,8 +103,11 @@ class FileUpload:
         Raises:
             RequestRefused: a failed read, or octets that are not there; the caller aborts the upload.
         """
-        buffer = memoryview(bytearray(min(WINDOW, max(self.received - self._digested, 0))))
-        while (behind := self.received - self._digested) > 0:
+        behind = self.received - self._digested
+        if behind <= 0:
+            return
+        buffer = memoryview(bytearray(min(WINDOW, behind)))
+        while behind > 0:
             try:
                 count = os.preadv(self._descriptor, [buffer[:behind]], self._digested)
             except OSError as error:
@@ -113,6 +116,7 @@ class FileUpload:
                 raise Internal("the server lost octets of the file")
             self._digest.update(buffer[:count])
             self._digested += count
+            behind = self.received - self._digested
 
     def digest(self) -> bytes:
         """Give the xxh3-128 of everything received. Raises as :meth:`digest_behind`."""
@@ -130,14 +134,12 @@ class FileUpload:
             os.ftruncate(descriptor, 0)
         with suppress(OSError):
             os.unlink(self._name, dir_fd=self._directory.fileno())
-        with suppress(OSError):
-            os.close(descriptor)
+        close_quietly(descriptor)
 
     def close(self) -> None:
         """Close the descriptor of an upload that has been published."""
         descriptor, self._descriptor = self._descriptor, -1
-        with suppress(OSError):
-            os.close(descriptor)
+        close_quietly(descriptor)
 
 
 class LocalUpload(FileUpload):
