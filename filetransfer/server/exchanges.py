@@ -226,6 +226,8 @@ async def _put_bulk(exchange: Exchange, path: Path, size: int) -> None:
     upload = await deferToThread(exchange.protocol.factory.store.open_upload, path, size)
     try:
         await body.receive_into(upload)
+        # Here and not in the commit queue, where every small file of the batch would wait for this one's fsync.
+        await deferToThread(upload.prepare)
     except BaseException:
         await deferToThread(upload.abort)
         raise
