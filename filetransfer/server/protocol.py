@@ -40,6 +40,8 @@ from filetransfer.wire.messages import BodyEnd, EndOfMessages, Put, Request
 MAX_IN_PROGRESS = 256
 MAX_HELD_OCTETS = 1024 * 1024
 MAX_UNPARSED_OCTETS = 64 * 1024
+MAX_EVENTS_A_TURN = 256
+"""A read may hold twenty thousand tiny requests; so many at once would be felt by every other peer."""
 
 _log = Logger()
 
@@ -73,6 +75,7 @@ class FileTransferProtocol(Protocol):
         self._failure: RemoteProtocolError | None = None
         self._is_ending = False
         self._is_pulling = False
+        self._is_pull_scheduled = False
         self._is_sending = False
         self._is_body_paused = False
         self._is_peer_slow = False
@@ -166,14 +169,20 @@ class FileTransferProtocol(Protocol):
             self._pull()
 
     def _pull(self) -> None:
-        """Begin as many requests as may be under way."""
+        """Begin as many requests as may be under way, but only so many in one turn of the reactor."""
+        events = 0
         self._is_pulling = True
         try:
-            while self._may_pull():
+            # What was answered at once may leave, and make room for more.
+            while self._may_pull() or (self._send_replies() and self._may_pull()):
+                if events == MAX_EVENTS_A_TURN:
+                    self._pull_later()
+                    break
                 event = self._next_event()
                 if event is None:
                     break
                 self._take_event(event)
+                events += 1
         except RemoteProtocolError as failure:
             self._fail(failure)
         finally:
@@ -181,6 +190,16 @@ class FileTransferProtocol(Protocol):
         self._submit_commits()
         self._send_replies()
         self._read_or_wait()
+
+    def _pull_later(self) -> None:
+        """Go on in the next turn of the reactor, when the others have had theirs."""
+        if not self._is_pull_scheduled:
+            self._is_pull_scheduled = True
+            self.factory.reactor.callLater(0, self._pull_scheduled)
+
+    def _pull_scheduled(self) -> None:
+        self._is_pull_scheduled = False
+        self._pull()
 
     def _may_pull(self) -> bool:
         if self._failure is not None or self._is_ending or self.is_lost:
@@ -251,8 +270,8 @@ class FileTransferProtocol(Protocol):
             commits, self._commits = self._commits, []
             self.factory.store.submit(commits)
 
-    def _send_replies(self) -> None:
-        """Send the replies that are ready, in order, in one write."""
+    def _send_replies(self) -> bool:
+        """Send the replies that are ready, in order, in one write; gives whether there were any."""
         replies: list[bytes] = []
         while self._exchanges and not self._is_sending:
             exchange = self._exchanges[0]
@@ -266,7 +285,7 @@ class FileTransferProtocol(Protocol):
                 Deferred.fromCoroutine(self._send_download(b"".join(replies), exchange)).addErrback(
                     self._log_bug
                 )
-                return
+                return True
         if replies:
             self.transport.write(b"".join(replies))
         if (
@@ -276,6 +295,7 @@ class FileTransferProtocol(Protocol):
         ):
             self.transport.unregisterProducer()
             self.transport.loseConnection()
+        return bool(replies)
 
     async def _send_download(self, replies: bytes, exchange: Exchange) -> None:
         download = cast(Download, exchange.download)
@@ -329,15 +349,19 @@ class FileTransferFactory(Factory):
     Attributes:
         store: the served root; set before the first connection is made.
         summaries: the child processes that read files of numbers.
+        reactor: calls back later.
         connections: those that are open.
     """
 
     protocol = FileTransferProtocol  # type: ignore[assignment]
     noisy = False
 
-    def __init__(self, summaries: Summaries, *, has_bare_summary: bool = False) -> None:
+    def __init__(
+        self, summaries: Summaries, reactor: Any, *, has_bare_summary: bool = False
+    ) -> None:
         self.store: Store
         self.summaries = summaries
+        self.reactor = reactor
         self.has_bare_summary = has_bare_summary
         self.connections: set[FileTransferProtocol] = set()
 

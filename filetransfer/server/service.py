@@ -53,7 +53,7 @@ class Daemon(Service):
         self._reactor: Any = reactor
         self._ports: list[IListeningPort] = []
         self._factory = FileTransferFactory(
-            Summaries(self._reactor), has_bare_summary=settings.summary == "bare"
+            Summaries(self._reactor), self._reactor, has_bare_summary=settings.summary == "bare"
         )
 
     def privilegedStartService(self) -> None:
