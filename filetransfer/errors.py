@@ -56,6 +56,14 @@ class TransferTimeout(TransferInterrupted):
     """The peer was silent, in the middle of something, for longer than allowed."""
 
 
+class OutcomeUnknown(TransferInterrupted):
+    """The connection was lost when a request that must not be repeated blindly was sent, but not answered."""
+
+
+class SourceChanged(FileTransferError):
+    """The local file was not, at the end of sending it, what it was at the beginning."""
+
+
 class StoreUnavailable(FileTransferError):
     """A store cannot be opened. The message is one line, names the root and says what to do; it is for no peer."""
 
