@@ -19,8 +19,8 @@ from filetransfer.errors import TransferInterrupted
 class BodySource(Protocol):
     """What a decoder says about the body at hand; see ``wire/connection.py``."""
 
-    run: int
-
+    @property
+    def run(self) -> int: ...
     @property
     def available(self) -> int: ...
     def take_body(self, limit: int) -> bytes: ...
