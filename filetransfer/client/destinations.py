@@ -1,0 +1,285 @@
+"""Where a GET goes: a file that appears whole or not at all, or a stream that takes the octets as they come.
+
+A file is written as a part beside its destination and published with one rename (``store/upload.py``). Small files are
+written and published in batches, in one thread hop for all that came in the meantime, and made durable as the server
+does it (``store/commit.py``): fsync on several threads, then the renames in order, then each directory once. One at a
+time, a small file costs ten times as much.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO, Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from filetransfer.errors import RequestRefused
+from filetransfer.store.stable import Durability
+from filetransfer.store.upload import LocalUpload, begin_local_upload
+
+LocalDestination = str | os.PathLike[str] | int | IO[bytes]
+"""A path, a descriptor or a writable binary file."""
+
+_MAX_BATCH = 256
+# As many as the server's commit queue has: file systems group the flushes they are asked for at the same moment.
+_FSYNC_THREADS = 16
+
+
+class Stream:
+    """A destination that keeps what it was given: standard output, a device, an open file.
+
+    Args:
+        write: appends octets and says how many it took; None for all.
+        close: called at the end.
+
+    Attributes:
+        has_begun: whether it was given octets, so that nothing can be sent to it once more.
+    """
+
+    __slots__ = ("_close", "_write", "has_begun")
+
+    def __init__(self, write: Callable[[Any], int | None], close: Callable[[], None]) -> None:
+        self._write = write
+        self._close = close
+        self.has_begun = False
+
+    def write(self, octets: bytes) -> None:
+        """Append octets; blocks. Raises OSError."""
+        self.has_begun = True
+        rest = memoryview(octets)
+        while rest:
+            written = self._write(rest)
+            rest = rest[len(rest) if written is None else written :]
+
+    def close(self) -> None:
+        """Flush it, and close it if it was opened here. Raises OSError."""
+        self._close()
+
+
+class PathDestination:
+    """A file that will be published under a path.
+
+    Args:
+        path: of the file; its directory exists.
+        durability: ``none`` leaves the fsyncs out.
+    """
+
+    __slots__ = ("is_durable", "parent", "path")
+
+    def __init__(self, path: str, durability: Durability) -> None:
+        # A symbolic link stays, and what it points to is replaced.
+        self.path = os.path.realpath(path)
+        self.parent = os.path.dirname(self.path)
+        self.is_durable = durability == "full"
+
+    def begin(self) -> LocalUpload:
+        """Begin to write it. Raises OSError."""
+        try:
+            # The fsyncs are ours: of a whole batch at once.
+            return begin_local_upload(self.path, durability="none")
+        except RequestRefused as refusal:
+            raise explain_locally(refusal, self.path) from refusal
+
+
+def find_destination(
+    local: LocalDestination, durability: Durability
+) -> PathDestination | Callable[[], Stream]:
+    """Look at where something is to be written.
+
+    Returns:
+        The file, or a function that opens the stream, and may wait for its other end.
+
+    Raises:
+        OSError: it is a directory, its directory is missing or may not be written to.
+    """
+    if isinstance(local, int):
+        return lambda: _open_descriptor(local)
+    if not isinstance(local, str | os.PathLike):
+        return lambda: Stream(local.write, local.flush)
+    path = os.fspath(local)
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a directory", path)
+    if not stat.S_ISREG(mode):
+        # A rename would replace /dev/null itself.
+        return lambda: _open_special(path)
+    destination = PathDestination(path, durability)
+    _check_parent(destination.parent)
+    return destination
+
+
+def _open_descriptor(descriptor: int) -> Stream:
+    return Stream(lambda octets: os.write(descriptor, octets), lambda: None)
+
+
+def _open_special(path: str) -> Stream:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    return Stream(lambda octets: os.write(descriptor, octets), lambda: os.close(descriptor))
+
+
+def _check_parent(parent: str) -> None:
+    """Refuse before anything is transferred what could not be written at the end."""
+    if os.access(parent, os.W_OK | os.X_OK):
+        return
+    number = errno.EACCES if os.path.isdir(parent) else errno.ENOENT
+    raise OSError(number, os.strerror(number), parent)
+
+
+def explain_locally(refusal: RequestRefused, path: str) -> OSError:
+    """Give the error of this machine that a local file's refusal stands for; its text speaks of a server."""
+    cause = refusal.__cause__
+    number = cause.errno if isinstance(cause, OSError) and cause.errno else errno.EISDIR
+    return OSError(number, os.strerror(number), path)
+
+
+class Delivery:
+    """One file whose octets have all come, on its way to its place.
+
+    Args:
+        destination: where.
+        done: called once in the reactor thread, with None or what went wrong.
+        octets: of a small file.
+        upload: of a large one; its octets are written already.
+    """
+
+    __slots__ = ("_octets", "_upload", "destination", "done", "error")
+
+    def __init__(
+        self,
+        destination: PathDestination,
+        done: Callable[[BaseException | None], None],
+        *,
+        octets: bytes = b"",
+        upload: LocalUpload | None = None,
+    ) -> None:
+        self.destination = destination
+        self.done = done
+        self.error: OSError | None = None
+        self._octets = octets
+        self._upload = upload
+
+    def prepare(self) -> None:
+        """Bring the octets to where they are safe; any thread. A failure is noted in ``error``."""
+        try:
+            if self._upload is None:
+                self._upload = self.destination.begin()
+                self._upload.write(self._octets)
+            if self.destination.is_durable:
+                os.fsync(self._upload.fileno())
+        except (OSError, RequestRefused) as error:
+            self._fail(error)
+
+    def publish(self) -> None:
+        """Let a prepared file appear. A failure is noted in ``error``."""
+        if self.error is not None or self._upload is None:
+            return
+        try:
+            self._upload.publish()
+        except RequestRefused as refusal:
+            self._fail(refusal)
+
+    def drop(self) -> None:
+        """Leave no trace of it."""
+        if self._upload is not None:
+            self._upload.abort()
+
+    def _fail(self, error: OSError | RequestRefused) -> None:
+        if isinstance(error, RequestRefused):
+            error = explain_locally(error, self.destination.path)
+        self.error = error
+        self.drop()
+
+
+class RunInThread(Protocol):
+    """Calls a function in a thread; :func:`twisted.internet.threads.deferToThread`."""
+
+    def __call__(self, f: Callable[..., Any], /, *args: Any) -> Deferred[Any]: ...
+
+
+class Publisher:
+    """Takes deliveries and publishes them, batch after batch, in the order they came.
+
+    Args:
+        run_in_thread: as :class:`RunInThread`.
+    """
+
+    def __init__(self, run_in_thread: RunInThread) -> None:
+        self._run_in_thread = run_in_thread
+        self._waiting: list[Delivery] = []
+        self._working: Deferred[Any] | None = None
+        self._threads: ThreadPoolExecutor | None = None
+
+    def submit(self, delivery: Delivery) -> None:
+        """Publish it soon; its ``done`` tells."""
+        self._waiting.append(delivery)
+        if self._working is None:
+            self._begin_batch()
+
+    async def close(self) -> None:
+        """Let the batch at work end, and drop what waits."""
+        waiting, self._waiting = self._waiting, []
+        for delivery in waiting:
+            delivery.drop()
+        if self._working is not None:
+            ended: Deferred[None] = Deferred()
+            self._working.addBoth(lambda _: ended.callback(None))
+            await ended
+        if self._threads is not None:
+            self._threads.shutdown()
+
+    def _begin_batch(self) -> None:
+        batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
+        self._working = self._run_in_thread(self._publish, batch)
+        self._working.addBoth(self._batch_ended, batch)
+
+    def _batch_ended(self, result: Failure | None, batch: list[Delivery]) -> None:
+        self._working = None
+        if self._waiting:
+            self._begin_batch()
+        for delivery in batch:
+            # A batch that broke down, by a fault of ours, published nothing that we know of.
+            delivery.done(delivery.error if result is None else result.value)
+
+    def _publish(self, batch: list[Delivery]) -> None:
+        durable = [delivery for delivery in batch if delivery.destination.is_durable]
+        if len(durable) > 1:
+            self._prepare_in_parallel(durable)
+        for delivery in batch:
+            if len(durable) <= 1 or not delivery.destination.is_durable:
+                delivery.prepare()
+            delivery.publish()
+        _sync_parents(durable)
+
+    def _prepare_in_parallel(self, deliveries: list[Delivery]) -> None:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_FSYNC_THREADS, "ft-client-fsync")
+        shares = [deliveries[first::_FSYNC_THREADS] for first in range(_FSYNC_THREADS)]
+        for future in [self._threads.submit(_prepare_share, share) for share in shares if share]:
+            future.result()
+
+
+def _prepare_share(share: list[Delivery]) -> None:
+    for delivery in share:
+        delivery.prepare()
+
+
+def _sync_parents(deliveries: list[Delivery]) -> None:
+    for parent in {delivery.destination.parent for delivery in deliveries}:
+        try:
+            descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            for delivery in deliveries:
+                if delivery.destination.parent == parent and delivery.error is None:
+                    delivery.error = error
