@@ -1,4 +1,4 @@
-"""Every exception of the package, in one tree.
+"""Every exception of the package, in one tree::
 
     FileTransferError
       LocalProtocolError     we tried to say what this version cannot say, or out of turn
