@@ -13,9 +13,9 @@ This is the one place that knows which version a connection speaks. Field widths
 from __future__ import annotations
 
 from filetransfer.wire import v1
-from filetransfer.wire.messages import BodyEnd, EndOfMessages, Request, Response
+from filetransfer.wire.messages import Event
 
-Event = Request | Response | BodyEnd | EndOfMessages
+__all__ = ["ClientConnection", "Event", "ServerConnection"]
 
 
 class ServerConnection(v1.ServerCodec):

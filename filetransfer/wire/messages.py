@@ -104,3 +104,6 @@ class BodyEnd:
 @dataclass(slots=True)
 class EndOfMessages:
     """The peer will send nothing more, and stopped between two messages."""
+
+
+Event = Request | Response | BodyEnd | EndOfMessages

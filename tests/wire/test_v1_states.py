@@ -1,0 +1,100 @@
+"""The transition table in the docstring of filetransfer/wire/v1.py, compared with the machine."""
+
+import re
+from itertools import pairwise
+
+from feeding import End, drive, split_every_way
+from test_v1_requests import FOREIGN
+from test_v1_requests import MESSAGES as REQUESTS
+from test_v1_responses import MESSAGES as RESPONSES
+from test_v1_responses import NONSENSE, REFUSALS
+
+from filetransfer.wire import v1
+from filetransfer.wire.connection import ClientConnection, Event, ServerConnection
+from filetransfer.wire.messages import EndOfMessages, Request, Unknown
+from filetransfer.wire.v1 import AWAITING_HEADER, State
+
+Transitions = set[tuple[State, State]]
+
+ROW = re.compile(r" {4}([A-Z_]+) +-> ([A-Z_]+) +(both|server|client) .+")
+
+
+def read_table(whose: str) -> Transitions:
+    assert v1.__doc__ is not None
+    lines = [line for line in v1.__doc__.splitlines() if "->" in line]
+    rows = [ROW.fullmatch(line) for line in lines]
+    assert all(rows), lines
+    return {(State[row[1]], State[row[2]]) for row in rows if row and row[3] in ("both", whose)}
+
+
+class Observed:
+    """Mixed into an end, notes the states that it goes through: also when it stays for the next message."""
+
+    def __init__(self) -> None:
+        self.trace: list[State] = []
+        super().__init__()
+
+    @property
+    def state(self) -> State:
+        return self.trace[-1]
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self.trace.append(state)
+
+    def next_event(self) -> Event | None:
+        length = len(self.trace)
+        event: Event | None = super().next_event()  # type: ignore[misc]
+        if len(self.trace) == length and event is not None and event != EndOfMessages():
+            self.trace.append(self.state)
+        return event
+
+
+class ObservedServer(Observed, ServerConnection):
+    """A server's end."""
+
+
+class ObservedClient(Observed, ClientConnection):
+    """A client's end."""
+
+
+def observe(end: End, octets: bytes, requests: list[Request]) -> Transitions:
+    """Drive both ways with its bodies: they are taken, they are discarded."""
+    seen: Transitions = set()
+    for pieces in split_every_way(octets):
+        for discards_bodies in (False, True):
+            observed = ObservedClient() if isinstance(end, ClientConnection) else ObservedServer()
+            for request in requests:
+                observed.encode(request)  # type: ignore[call-arg, arg-type]
+            drive(observed, pieces, discards_bodies=discards_bodies)
+            assert observed.trace[0] is AWAITING_HEADER
+            seen.update(pairwise(observed.trace))
+    return seen
+
+
+def test_server_goes_through_the_table() -> None:
+    seen: Transitions = set()
+    for octets in [*(octets for octets, _ in REQUESTS.values()), *FOREIGN.values()]:
+        seen |= observe(ServerConnection(), octets, [])
+    assert seen == read_table("server")
+
+
+def test_client_goes_through_the_table() -> None:
+    seen: Transitions = set()
+    answered = [([request], octets) for request, octets, _ in RESPONSES.values()]
+    refused = [
+        ([request], octets) for _, request, octets in REFUSALS if type(request) is not Unknown
+    ]
+    nonsense = [(requests, octets) for requests, octets, _ in NONSENSE.values()]
+    for requests, octets in [*answered, *refused, *nonsense]:
+        seen |= observe(ClientConnection(), octets, requests)
+    assert seen == read_table("client")
+
+
+def test_every_state_has_its_reader() -> None:
+    """The table names them all, in the order of the tuples."""
+    assert {state for row in read_table("client") for state in row} == set(State)
+    assert {state for row in read_table("server") for state in row} == set(State) - {
+        State.FRAMED_TEXT,
+        State.BARE_TEXT,
+    }
