@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Generator
 
 import pytest
+from reactors import HeldThreads
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -26,3 +28,21 @@ def pytest_runtest_makereport(
     if report.skipped and item.get_closest_marker("needs_root") and os.environ.get("CI"):
         report.outcome = "failed"
     return report
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> HeldThreads:
+    """Hold what is handed to the reactor's threads until the test says ``threads.run()``."""
+    from twisted.internet import reactor
+
+    held = HeldThreads()
+    monkeypatch.setattr(reactor, "getThreadPool", lambda: held)
+    monkeypatch.setattr(reactor, "callFromThread", lambda act, *rest: act(*rest))
+    return held
+
+
+def pytest_sessionfinish() -> None:
+    """End the reactor's threads: Python would wait for them for ever."""
+    reactor = sys.modules.get("twisted.internet.reactor")
+    if reactor is not None:
+        reactor.fireSystemEvent("shutdown")  # type: ignore[attr-defined]
