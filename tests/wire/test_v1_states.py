@@ -1,6 +1,7 @@
 """The transition table in the docstring of filetransfer/wire/v1.py, compared with the machine."""
 
 import re
+from enum import IntEnum
 from itertools import pairwise
 
 from feeding import End, drive, split_every_way
@@ -12,9 +13,8 @@ from test_v1_responses import NONSENSE, REFUSALS
 from filetransfer.wire import v1
 from filetransfer.wire.connection import ClientConnection, Event, ServerConnection
 from filetransfer.wire.messages import EndOfMessages, Request, Unknown
-from filetransfer.wire.v1 import AWAITING_HEADER, State
 
-Transitions = set[tuple[State, State]]
+Transitions = set[tuple[str, str]]
 
 ROW = re.compile(r" {4}([A-Z_]+) +-> ([A-Z_]+) +(both|server|client) .+")
 
@@ -24,22 +24,22 @@ def read_table(whose: str) -> Transitions:
     lines = [line for line in v1.__doc__.splitlines() if "->" in line]
     rows = [ROW.fullmatch(line) for line in lines]
     assert all(rows), lines
-    return {(State[row[1]], State[row[2]]) for row in rows if row and row[3] in ("both", whose)}
+    return {(row[1], row[2]) for row in rows if row and row[3] in ("both", whose)}
 
 
 class Observed:
     """Mixed into an end, notes the states that it goes through: also when it stays for the next message."""
 
     def __init__(self) -> None:
-        self.trace: list[State] = []
+        self.trace: list[IntEnum] = []
         super().__init__()
 
     @property
-    def state(self) -> State:
+    def state(self) -> IntEnum:
         return self.trace[-1]
 
     @state.setter
-    def state(self, state: State) -> None:
+    def state(self, state: IntEnum) -> None:
         self.trace.append(state)
 
     def next_event(self) -> Event | None:
@@ -67,8 +67,9 @@ def observe(end: End, octets: bytes, requests: list[Request]) -> Transitions:
             for request in requests:
                 observed.encode(request)  # type: ignore[call-arg, arg-type]
             drive(observed, pieces, discards_bodies=discards_bodies)
-            assert observed.trace[0] is AWAITING_HEADER
-            seen.update(pairwise(observed.trace))
+            names = [state.name for state in observed.trace]
+            assert names[0] == "AWAITING_HEADER"
+            seen.update(pairwise(names))
     return seen
 
 
@@ -91,10 +92,11 @@ def test_client_goes_through_the_table() -> None:
     assert seen == read_table("client")
 
 
-def test_every_state_has_its_reader() -> None:
-    """The table names them all, in the order of the tuples."""
-    assert {state for row in read_table("client") for state in row} == set(State)
-    assert {state for row in read_table("server") for state in row} == set(State) - {
-        State.FRAMED_TEXT,
-        State.BARE_TEXT,
+def test_server_has_the_states_that_the_protocol_names() -> None:
+    assert {state for row in read_table("server") for state in row} == {
+        "AWAITING_HEADER",
+        "AWAITING_NAME",
+        "AWAITING_SIZE",
+        "RECEIVING_BODY",
+        "DISCARDING_BODY",
     }
