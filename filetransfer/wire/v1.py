@@ -27,13 +27,8 @@ alone, whose driver gets a SUMMARY's text parsed::
     FRAMED_TEXT      -> AWAITING_HEADER  client  the text has ended
     BARE_TEXT        -> AWAITING_HEADER  client  its third line has ended
 
-A decoder is fed with octets and asked for events; the octets of a body are no events: while ``run`` is above 0 the
-next ``run`` octets are body, and the driver takes those that were fed already (:meth:`_Decoder.take_body`) or moves
-them itself and says so (:meth:`_Decoder.body_moved`).
-
-There is one reader for each state. It has all that its state waits for, or it leaves the octets alone and returns
-None: so how they were split cannot make a difference. When it has, it returns the event, or calls the next state's
-reader. A GET among many costs 0.9 µs so, a PUT of ten octets 1.8 (an automat machine: 9 to 22).
+There is one reader for each state (see ``wire/decoder.py``). A GET among many costs 0.9 µs so, a PUT of ten octets 1.8
+(an automat machine: 9 to 22).
 
 Source: protocol, section 1.
 """
@@ -43,9 +38,6 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
-from collections.abc import Callable
-from enum import IntEnum
-from typing import ClassVar
 
 from filetransfer.errors import (
     LocalProtocolError,
@@ -56,8 +48,16 @@ from filetransfer.errors import (
     TooLarge,
     Unsupported,
 )
+from filetransfer.wire.decoder import (
+    AWAITING_HEADER,
+    AWAITING_NAME,
+    AWAITING_SIZE,
+    BARE_TEXT,
+    FRAMED_TEXT,
+    RECEIVING_BODY,
+    Decoder,
+)
 from filetransfer.wire.messages import (
-    BodyEnd,
     Change,
     Content,
     Done,
@@ -74,27 +74,6 @@ from filetransfer.wire.messages import (
     Summary,
     Unknown,
 )
-
-
-class State(IntEnum):
-    """What the decoder waits for."""
-
-    AWAITING_HEADER = 0
-    AWAITING_NAME = 1
-    AWAITING_SIZE = 2
-    RECEIVING_BODY = 3
-    DISCARDING_BODY = 4
-    FRAMED_TEXT = 5
-    BARE_TEXT = 6
-
-
-AWAITING_HEADER = State.AWAITING_HEADER
-AWAITING_NAME = State.AWAITING_NAME
-AWAITING_SIZE = State.AWAITING_SIZE
-RECEIVING_BODY = State.RECEIVING_BODY
-DISCARDING_BODY = State.DISCARDING_BODY
-FRAMED_TEXT = State.FRAMED_TEXT
-BARE_TEXT = State.BARE_TEXT
 
 MAX_NAME_OCTETS = 31
 MAX_NEW_NAME_OCTETS = 255
@@ -121,110 +100,7 @@ _BARE_OPENING = b"Max: "
 _STATISTICS_TEXT = re.compile(rb"\s*Max:\s*(\S+)\s+Min:\s*(\S+)\s+Avg:\s*(\S+)\s*")
 
 
-class _Decoder:
-    """What both ends share: the unparsed octets, the run of a body, the loop over the states.
-
-    Attributes:
-        state: what it waits for.
-        run: octets of the current body that were neither taken nor moved yet, >= 0.
-    """
-
-    __slots__ = ("_code", "_is_at_eof", "_length", "_octets", "_path", "_position", "run", "state")
-
-    _readers: ClassVar[tuple[Callable[..., Event | None], ...]]
-
-    def __init__(self) -> None:
-        self.state = AWAITING_HEADER
-        self.run = 0
-        self._octets = b""
-        self._position = 0
-        self._is_at_eof = False
-        self._code = 0
-        self._length = 0
-        self._path = ""
-
-    def receive(self, octets: bytes) -> None:
-        """Take octets from the peer, in any segmentation."""
-        # What is left unparsed is at most a head, so that joining is cheap, unless the driver stopped asking: then it
-        # must stop feeding too.
-        self._octets = self._octets[self._position :] + octets if self.available else octets
-        self._position = 0
-
-    def receive_eof(self) -> None:
-        """Take note that the peer will send nothing more."""
-        self._is_at_eof = True
-
-    @property
-    def available(self) -> int:
-        """Octets that were fed and not yet parsed, taken or discarded."""
-        return len(self._octets) - self._position
-
-    @property
-    def is_between_messages(self) -> bool:
-        """Whether not one octet of a next message has come."""
-        return self.state is AWAITING_HEADER and not self.available
-
-    def next_event(self) -> Event | None:
-        """Pull the next event out.
-
-        Returns:
-            None when more octets are needed, or when octets of a body must be taken first.
-
-        Raises:
-            RemoteProtocolError: the peer broke the rules, or its octets ended inside a message.
-        """
-        event = self._readers[self.state](self)
-        if event is None and self._is_at_eof and not (self.run and self.available):
-            raise RemoteProtocolError("the connection ended inside a message")
-        return event
-
-    def take_body(self, limit: int) -> bytes:
-        """Take octets of the body that were fed already: at most ``limit``, and none of the next message."""
-        count = min(limit, self.run, self.available)
-        end = self._position + count
-        octets = self._octets[self._position : end]
-        self._position = end
-        self.run -= count
-        return octets
-
-    def body_moved(self, count: int) -> None:
-        """Take note that ``count`` octets of the body went past the decoder, straight from the socket.
-
-        Raises:
-            LocalProtocolError: more than the body has, or octets that were fed had to go first.
-        """
-        if not 0 <= count <= self.run or (count and self.available):
-            raise LocalProtocolError(
-                f"{count} octets moved, of a run of {self.run} with {self.available} fed"
-            )
-        self.run -= count
-
-    def discard_body(self) -> None:
-        """Throw away the rest of the body; its :class:`BodyEnd` comes all the same."""
-        if self.state is RECEIVING_BODY:
-            self.state = DISCARDING_BODY
-
-    def _take(self, count: int) -> bytes | None:
-        end = self._position + count
-        if len(self._octets) < end:
-            return None
-        octets = self._octets[self._position : end]
-        self._position = end
-        return octets
-
-    def _read_body(self) -> Event | None:
-        if self.run:
-            return None
-        self.state = AWAITING_HEADER
-        return BodyEnd()
-
-    def _read_discarded(self) -> Event | None:
-        self._position += (count := min(self.run, self.available))
-        self.run -= count
-        return self._read_body()
-
-
-class ServerCodec(_Decoder):
+class ServerCodec(Decoder):
     """The server's end: requests in, responses out.
 
     Args:
@@ -308,7 +184,7 @@ class ServerCodec(_Decoder):
         return self._read_size()
 
     def _read_size(self) -> Event | None:
-        octets = self._take(4)
+        octets = self.take(4)
         if octets is None:
             return None
         self.run = size = int.from_bytes(octets, "big")
@@ -319,8 +195,8 @@ class ServerCodec(_Decoder):
         _read_header,
         _read_name,
         _read_size,
-        _Decoder._read_body,
-        _Decoder._read_discarded,
+        Decoder.read_body,
+        Decoder.read_discarded,
     )
 
     def encode(self, response: Response, request: Request) -> bytes:
@@ -352,7 +228,7 @@ class ServerCodec(_Decoder):
         return bytes([_refusal_code(response.error, request) << 5])
 
 
-class ClientCodec(_Decoder):
+class ClientCodec(Decoder):
     """The client's end: requests out, responses in, matched to the requests in order."""
 
     __slots__ = ("_expected",)
@@ -439,7 +315,7 @@ class ClientCodec(_Decoder):
         )
 
     def _read_name(self) -> Event | None:
-        octets = self._take(self._length)
+        octets = self.take(self._length)
         if octets is None:
             return None
         if self._code == _HELP_TEXT:
@@ -449,7 +325,7 @@ class ClientCodec(_Decoder):
         return self._read_size()
 
     def _read_size(self) -> Event | None:
-        octets = self._take(4)
+        octets = self.take(4)
         if octets is None:
             return None
         size = int.from_bytes(octets, "big")
@@ -465,7 +341,7 @@ class ClientCodec(_Decoder):
         return self._read_framed_text()
 
     def _read_framed_text(self) -> Event | None:
-        octets = self._take(self._length)
+        octets = self.take(self._length)
         return None if octets is None else self._answer(_parse_statistics(octets))
 
     def _read_bare_text(self) -> Event | None:
@@ -494,8 +370,8 @@ class ClientCodec(_Decoder):
         _read_header,
         _read_name,
         _read_size,
-        _Decoder._read_body,
-        _Decoder._read_discarded,
+        Decoder.read_body,
+        Decoder.read_discarded,
         _read_framed_text,
         _read_bare_text,
     )
