@@ -1,0 +1,5 @@
+"""``python -m filetransfer.cli`` is ``ft-client``."""
+
+from filetransfer.cli import main
+
+main()

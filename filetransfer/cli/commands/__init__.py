@@ -1,0 +1,1 @@
+"""The commands of ``ft-client``, one module each."""

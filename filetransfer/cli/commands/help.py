@@ -1,0 +1,48 @@
+"""``ft-client help``: what the server can be asked."""
+
+from __future__ import annotations
+
+import click
+
+from filetransfer.cli.console import printable
+from filetransfer.cli.documented import DocumentedCommand
+from filetransfer.cli.invocation import Invocation, Work
+
+
+@click.command(
+    "help",
+    cls=DocumentedCommand,
+    examples=[
+        "ft-client help",
+        "ft-client help put",
+    ],
+)
+@click.argument("command", required=False)
+@click.pass_context
+def help_(context: click.Context, command: str | None) -> int:
+    """Ask the server what can be asked; or explain a COMMAND of this program."""
+    invocation = context.find_object(Invocation)
+    assert invocation is not None  # noqa: S101 - the group sets it
+    if command is not None:
+        return _explain(context, invocation, command)
+
+    async def show(work: Work) -> None:
+        for line in (await work.session.help()).splitlines():
+            work.console.show(printable(line))
+
+    async def act(work: Work) -> int:
+        return await work.attempt("", show(work))
+
+    return invocation.perform("help", act)
+
+
+def _explain(context: click.Context, invocation: Invocation, name: str) -> int:
+    parent = context.parent
+    assert parent is not None  # noqa: S101
+    assert isinstance(parent.command, click.Group)  # noqa: S101
+    command = parent.command.get_command(parent, name)
+    if command is None:
+        raise click.UsageError(f"No such command {name!r}.", parent)
+    with click.Context(command, info_name=name, parent=parent) as explained:
+        invocation.console.show(command.get_help(explained))
+    return 0

@@ -1,0 +1,108 @@
+"""What ``ft-client`` says: results on standard output, everything else on standard error, one line each.
+
+Names and whatever else came from a server, a file system or the command line goes through :func:`printable` first: a
+file name may hold an escape sequence that moves the cursor, retitles the window, or worse.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import IntEnum
+
+from filetransfer.errors import (
+    ConnectFailed,
+    NameInvalid,
+    NotFound,
+    RemoteProtocolError,
+    RequestRefused,
+    TransferInterrupted,
+)
+
+PROGRAM = "ft-client"
+
+
+class Verbosity(IntEnum):
+    """How much is said."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+
+def printable(text: str) -> str:
+    """Give text that a terminal shows as it is: what is no printable character becomes an escape, as in Python."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+class Console:
+    """Says things.
+
+    Args:
+        verbosity: how much of them.
+        server: what to call the server.
+    """
+
+    def __init__(self, verbosity: Verbosity, server: str) -> None:
+        self.verbosity = verbosity
+        self._server = server
+
+    def show(self, text: str) -> None:
+        """Print a result: what was asked for, even when quiet."""
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """Say what was done, when that was asked for."""
+        if self.verbosity >= Verbosity.VERBOSE:
+            sys.stderr.write(text + "\n")
+
+    def note_transfer(self, source: str, target: str, size: int) -> None:
+        """Say that a file was transferred, when that was asked for."""
+        self.note(f"{printable(source)} -> {printable(target)}: {size} octets")
+
+    def complain(self, command: str, subject: str, text: str) -> None:
+        """Say in one line what went wrong with what. ``text`` may hold anything."""
+        words = [PROGRAM, command, printable(subject), printable(text)]
+        sys.stderr.write(": ".join(word for word in words if word) + "\n")
+
+    def complain_about(self, command: str, subject: str, error: BaseException) -> None:
+        """Say in one line what an error means."""
+        self.complain(command, subject, self._explain(error, subject))
+
+    def _explain(self, error: BaseException, subject: str) -> str:
+        if isinstance(error, NotFound):
+            return f"not found on {self._server}"
+        if isinstance(error, NameInvalid):
+            return f"{error}; nothing was sent"
+        if type(error) is RequestRefused:
+            # All that version 1 says is no.
+            return (
+                f"refused by {self._server}, which does not say why: the name may not be allowed, or exist already, "
+                "its directory may be missing, or the disk be full"
+            )
+        if isinstance(error, RequestRefused):
+            return f"refused by {self._server}: {error}"
+        if isinstance(error, ConnectFailed):
+            return str(error)
+        if isinstance(error, TransferInterrupted):
+            return f"{self._server}: {error}"
+        if isinstance(error, RemoteProtocolError):
+            return f"{self._server} does not speak this protocol properly: {error}"
+        if isinstance(error, OSError):
+            return _explain_os_error(error, subject)
+        return str(error) or type(error).__name__
+
+
+def _explain_os_error(error: OSError, subject: str) -> str:
+    if isinstance(error, FileNotFoundError) and error.filename == subject:
+        return "no such file here"
+    text = error.strerror or str(error)
+    if error.filename is None or error.filename == subject:
+        return text
+    return f"{os.fsdecode(error.filename)}: {text}"

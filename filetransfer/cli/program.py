@@ -1,0 +1,160 @@
+"""The program: options before the command, the table of commands, and the end of every run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+
+import click
+
+from filetransfer import __version__
+from filetransfer.cli.console import PROGRAM, Console, Verbosity
+from filetransfer.cli.exit_status import SEVERAL, ExitStatus
+from filetransfer.cli.invocation import Invocation
+from filetransfer.cli.running import perform_once
+from filetransfer.cli.settings import Server, ServerType, Settings
+
+COMMANDS = {
+    "put": "put:put",
+    "get": "get:get",
+    "change": "change:change",
+    "summary": "summary:summary",
+    "help": "help:help_",
+    "version": "version:version",
+}
+"""From a command's name to its module in ``commands`` and its name there; imported when it is needed."""
+
+ALIASES = {"mv": "change"}
+
+_ENVIRONMENT = (
+    "Every option can be set in the environment: FT_SERVER for --server, FT_CONNECT_TIMEOUT for "
+    "--connect-timeout, and so on."
+)
+
+
+class CommandTable(click.Group):
+    """The commands, imported one by one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See :class:`click.Group`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See :class:`click.Group`."""
+        place = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
+        if place is None:
+            return None
+        module, _, name = place.partition(":")
+        found = getattr(import_module(f"filetransfer.cli.commands.{module}"), name)
+        assert isinstance(found, click.Command)  # noqa: S101
+        return found
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of exit statuses, and how to set options in the environment."""
+        with formatter.section("Exit status"):
+            formatter.write_dl([(str(status.value), status.meaning) for status in ExitStatus])
+        formatter.write_paragraph()
+        formatter.write_text(SEVERAL)
+        formatter.write_paragraph()
+        formatter.write_text(_ENVIRONMENT)
+
+
+@click.group(
+    cls=CommandTable,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--server",
+    type=ServerType(),
+    default="localhost:9000",
+    show_default=True,
+    envvar="FT_SERVER",
+    help="The server; an IPv6 address with a port as [::1]:9000.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    default=60.0,
+    show_default=True,
+    envvar="FT_TIMEOUT",
+    help="Give up when nothing moves for so long.",
+)
+@click.option(
+    "--connect-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    default=10.0,
+    show_default=True,
+    envvar="FT_CONNECT_TIMEOUT",
+    help="Give up when a try to connect takes so long.",
+)
+@click.option(
+    "-v", "--verbose", is_flag=True, envvar="FT_VERBOSE", help="Say what was done, a line a file."
+)
+@click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    envvar="FT_QUIET",
+    help="Say nothing but errors: no progress bars.",
+)
+@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
+@click.pass_context
+def ft_client(
+    context: click.Context,
+    server: Server,
+    timeout: float,
+    connect_timeout: float,
+    verbose: bool,
+    quiet: bool,
+) -> int:
+    """Store files on a filetransfer server, and fetch them from there.
+
+    Without a command, at a terminal, it asks for commands at a prompt.
+    """
+    if verbose and quiet:
+        raise click.UsageError("--verbose and --quiet exclude each other")
+    verbosity = Verbosity.VERBOSE if verbose else Verbosity.QUIET if quiet else Verbosity.NORMAL
+    settings = Settings(server, timeout, connect_timeout, verbosity)
+    console = Console(verbosity, str(server))
+    context.obj = Invocation(settings, console, partial(perform_once, settings, console))
+    if context.invoked_subcommand is not None:
+        return ExitStatus.DONE
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError("a command is needed: put, get, change, summary, help", context)
+    from filetransfer.cli.prompt import run_prompt
+
+    assert isinstance(context.command, click.Group)  # noqa: S101
+    return run_prompt(settings, context.command)
+
+
+def run_program(arguments: Sequence[str]) -> int:
+    """Run ``ft-client``.
+
+    Args:
+        arguments: without the program's name.
+
+    Returns:
+        The exit status.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding cannot show must not end the program.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        status: int = ft_client.main(list(arguments), PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return ExitStatus.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads our output has had enough. Python would complain about it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.OTHER
+    return status

@@ -1,0 +1,148 @@
+"""Running a coroutine in the reactor until it ends, or a signal ends it; the exit status tells the truth about it.
+
+Not ``task.react``: it exits from within and prints tracebacks. A signal cancels the coroutine, whose ``finally``
+clauses remove parts and close connections; a second signal does not wait for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+from filetransfer.cli.console import PROGRAM, Console, Verbosity, printable
+from filetransfer.cli.exit_status import ExitStatus, find_signal_status, find_status
+from filetransfer.cli.invocation import Action, Work, is_bug
+from filetransfer.cli.settings import Settings
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def perform_once(settings: Settings, console: Console, command: str, action: Action) -> int:
+    """Do one action with a session of its own. Returns the exit status."""
+
+    async def act() -> int:
+        from twisted.internet import reactor
+
+        from filetransfer.cli.progress import Bars
+
+        session = settings.begin_session()
+        bars = Bars(cast(Any, reactor), console)
+        try:
+            status = await action(Work(command, session, console, bars))
+        except BaseException:
+            bars.close()
+            await session.abort()
+            raise
+        bars.close()
+        await session.close()
+        return status
+
+    return run(act, console)
+
+
+def run(
+    act: Callable[[], Coroutine[Any, Any, int]],
+    console: Console,
+    *,
+    interrupt: Callable[[], bool] = lambda: False,
+) -> int:
+    """Run a coroutine in the reactor.
+
+    Args:
+        act: the coroutine function.
+        console: says what went wrong.
+        interrupt: asked at Ctrl-C whether it has ended something less than everything.
+
+    Returns:
+        The coroutine's result, or the status for how it ended.
+    """
+    from twisted.internet import reactor
+
+    _silence_logs()
+    # Timers must not stand still, nor fire at once, when somebody sets the clock.
+    cast(Any, reactor).seconds = time.monotonic
+    running = _Running(reactor, act, console, interrupt)
+    cast(Any, reactor).callWhenRunning(running.start)
+    cast(Any, reactor).run()
+    return running.status
+
+
+def _silence_logs() -> None:
+    from twisted.logger import globalLogBeginner
+
+    # Until it begins, Twisted's log prints tracebacks on standard error.
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
+    logging.getLogger("filetransfer").addHandler(logging.NullHandler())
+
+
+class _Running:
+    """A coroutine at work in the reactor."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        act: Callable[[], Coroutine[Any, Any, int]],
+        console: Console,
+        interrupt: Callable[[], bool],
+    ) -> None:
+        self.status: int = ExitStatus.OTHER
+        self._reactor = reactor
+        self._act = act
+        self._console = console
+        self._interrupt = interrupt
+        self._signal: int | None = None
+        self._result: Any = None
+
+    def start(self) -> None:
+        from twisted.internet.defer import Deferred
+
+        # The reactor has just installed handlers of its own, that would stop it before parts are removed.
+        for number in _SIGNALS:
+            signal.signal(number, self._take_signal)
+        self._result = Deferred.fromCoroutine(self._act())
+        self._result.addBoth(self._end)
+
+    def _take_signal(self, number: int, frame: object) -> None:
+        if self._signal is not None:
+            _leave(find_signal_status(number))
+        self._reactor.callFromThread(self._obey, number)
+
+    def _obey(self, number: int) -> None:
+        if number == signal.SIGINT and self._interrupt():
+            return
+        self._signal = number
+        self._result.cancel()
+
+    def _end(self, result: Any) -> None:
+        if self._signal is not None:
+            # Not reactor.stop(): it waits for threads, and one of them may be writing to a pipe that nobody reads.
+            _leave(find_signal_status(self._signal))
+        if isinstance(result, int):
+            self.status = result
+        else:
+            self.status = complain_of_bug(self._console, result.value)
+        self._reactor.stop()
+
+
+def complain_of_bug(console: Console, error: BaseException) -> int:
+    """Say that something went wrong which nobody has thought of; the traceback only for those who want it."""
+    if not is_bug(error):
+        console.complain_about("", "", error)
+        return find_status(error)
+    text = printable(f"{type(error).__name__}: {error}")
+    sys.stderr.write(f"{PROGRAM}: unexpected: {text}; please report it, with what -v shows\n")
+    if console.verbosity is Verbosity.VERBOSE:
+        traceback.print_exception(error)
+    return ExitStatus.OTHER
+
+
+def _leave(status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,107 @@
+"""Several files in one run: all of them under way over one connection, each failing on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, TypeVar
+
+from filetransfer.cli.exit_status import ExitStatus, find_status
+from filetransfer.cli.invocation import Work, is_bug
+from filetransfer.errors import (
+    ConnectFailed,
+    FileTransferError,
+    RemoteProtocolError,
+    TransferTimeout,
+)
+
+MAX_AT_ONCE = 512
+"""Twice what a session has under way at a time: it never runs dry, and ten thousand files are not all begun at once."""
+
+# What one file fails of, the others would too.
+_HOPELESS: tuple[type[FileTransferError], ...] = (
+    ConnectFailed,
+    RemoteProtocolError,
+    TransferTimeout,
+)
+
+Item = TypeVar("Item")
+
+
+async def transfer_all(
+    work: Work,
+    items: Sequence[Item],
+    get_subject: Callable[[Item], str],
+    transfer: Callable[[Item], Coroutine[Any, Any, None]],
+    *,
+    at_once: int = MAX_AT_ONCE,
+) -> int:
+    """Transfer items.
+
+    Args:
+        work: says what failed.
+        items: what to transfer.
+        get_subject: what an item is called in messages.
+        transfer: transfers one.
+        at_once: how many may be begun and not ended, >= 1.
+
+    Returns:
+        The status of the first, in the order of ``items``, that failed.
+    """
+    from twisted.internet.defer import Deferred, FirstError, gatherResults
+
+    transfers = _Transfers(work, items, get_subject, transfer)
+    runners = [Deferred.fromCoroutine(transfers.run()) for _ in range(min(len(items), at_once))]
+    try:
+        await gatherResults(runners, consumeErrors=True)
+    except FirstError as first:
+        first.subFailure.raiseException()
+    return transfers.finish()
+
+
+class _Transfers:
+    def __init__(
+        self,
+        work: Work,
+        items: Sequence[Item],
+        get_subject: Callable[[Any], str],
+        transfer: Callable[[Any], Coroutine[Any, Any, None]],
+    ) -> None:
+        self._work = work
+        self._items: Iterator[tuple[int, Any]] = iter(enumerate(items))
+        self._get_subject = get_subject
+        self._transfer = transfer
+        self._statuses: dict[int, ExitStatus] = {}
+        self._hopeless: Exception | None = None
+        self._skipped = 0
+
+    async def run(self) -> None:
+        """Transfer one item after the other, as long as there are any."""
+        for index, item in self._items:
+            if self._hopeless is not None:
+                self._skipped += 1
+                continue
+            try:
+                await self._transfer(item)
+            except Exception as error:
+                if is_bug(error):
+                    raise
+                self._note_failure(index, item, error)
+
+    def _note_failure(self, index: int, item: Any, error: Exception) -> None:
+        self._statuses[index] = find_status(error)
+        if error is self._hopeless:
+            # It was one failure, of all that was under way.
+            self._skipped += 1
+            return
+        if isinstance(error, _HOPELESS):
+            self._hopeless = error
+        self._work.console.complain_about(self._work.command, self._get_subject(item), error)
+
+    def finish(self) -> int:
+        """Say how many were left out, and give the status."""
+        if self._skipped:
+            files = "file was" if self._skipped == 1 else "files were"
+            self._work.console.complain(
+                self._work.command, "", f"{self._skipped} more {files} not transferred"
+            )
+        return self._statuses[min(self._statuses)] if self._statuses else ExitStatus.DONE
