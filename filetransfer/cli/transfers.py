@@ -14,7 +14,7 @@ from filetransfer.errors import (
     TransferTimeout,
 )
 
-MAX_AT_ONCE = 512
+MAX_AT_ONCE = 1024
 """Twice what a session has under way at a time: it never runs dry, and ten thousand files are not all begun at once."""
 
 # What one file fails of, the others would too.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, Protocol
@@ -19,15 +20,22 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from filetransfer.errors import RequestRefused
-from filetransfer.store.stable import Durability
-from filetransfer.store.upload import LocalUpload, begin_local_upload
+from filetransfer.store.beneath import HeldDirectory
+from filetransfer.store.stable import Durability, choose_storage
+from filetransfer.store.upload import LocalUpload, check_replaceable
 
 LocalDestination = str | os.PathLike[str] | int | IO[bytes]
 """A path, a descriptor or a writable binary file."""
 
-_MAX_BATCH = 256
+# Each may hold two descriptors, its own and its directory's, from its fsync to its rename.
+_MAX_BATCH = 128
 # As many as the server's commit queue has: file systems group the flushes they are asked for at the same moment.
 _FSYNC_THREADS = 16
+
+
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# The fsyncs are ours: those of a whole batch at once.
+_STORAGE = choose_storage("none")
 
 
 class Stream:
@@ -65,23 +73,32 @@ class PathDestination:
     """A file that will be published under a path.
 
     Args:
-        path: of the file; its directory exists.
+        path: of the file, absolute; its directory exists, and its last component is no symbolic link.
         durability: ``none`` leaves the fsyncs out.
     """
 
-    __slots__ = ("is_durable", "parent", "path")
+    __slots__ = ("is_durable", "name", "parent", "path")
 
     def __init__(self, path: str, durability: Durability) -> None:
-        # A symbolic link stays, and what it points to is replaced.
-        self.path = os.path.realpath(path)
-        self.parent = os.path.dirname(self.path)
+        self.path = path
+        self.parent, self.name = os.path.split(path)
         self.is_durable = durability == "full"
 
     def begin(self) -> LocalUpload:
         """Begin to write it. Raises OSError."""
+        return self.begin_in(os.open(self.parent, _OPEN_DIRECTORY))
+
+    def begin_in(self, parent: int) -> LocalUpload:
+        """Begin to write it in its open directory, whose descriptor is the upload's from now on. Raises OSError."""
+        directory = HeldDirectory(parent)
         try:
-            # The fsyncs are ours: of a whole batch at once.
-            return begin_local_upload(self.path, durability="none")
+            # The kernel would replace a FIFO or a device just as well.
+            check_replaceable(self.name, parent)
+        except RequestRefused as refusal:
+            directory.close()
+            raise explain_locally(refusal, self.path) from refusal
+        try:
+            return LocalUpload(directory, self.name, _STORAGE)
         except RequestRefused as refusal:
             raise explain_locally(refusal, self.path) from refusal
 
@@ -101,11 +118,13 @@ def find_destination(
         return lambda: _open_descriptor(local)
     if not isinstance(local, str | os.PathLike):
         return lambda: Stream(local.write, local.flush)
-    path = os.fspath(local)
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        mode = stat.S_IFREG
+    # Absolute: the program may go to another directory before the file is published.
+    path = os.path.abspath(local) if not os.path.isabs(local) else os.fspath(local)
+    mode = _find_mode(path)
+    if stat.S_ISLNK(mode):
+        # The link stays, and what it points to is replaced.
+        path = os.path.realpath(path)
+        mode = _find_mode(path)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "is a directory", path)
     if not stat.S_ISREG(mode):
@@ -114,6 +133,14 @@ def find_destination(
     destination = PathDestination(path, durability)
     _check_parent(destination.parent)
     return destination
+
+
+def _find_mode(path: str) -> int:
+    """Give the mode of what is there, or of what will be."""
+    try:
+        return os.lstat(path).st_mode
+    except FileNotFoundError:
+        return stat.S_IFREG
 
 
 def _open_descriptor(descriptor: int) -> Stream:
@@ -148,9 +175,13 @@ class Delivery:
         done: called once in the reactor thread, with None or what went wrong.
         octets: of a small file.
         upload: of a large one; its octets are written already.
+
+    Attributes:
+        error: what went wrong.
+        has_come_open: whether it holds descriptors already.
     """
 
-    __slots__ = ("_octets", "_upload", "destination", "done", "error")
+    __slots__ = ("_octets", "_upload", "destination", "done", "error", "has_come_open")
 
     def __init__(
         self,
@@ -165,12 +196,14 @@ class Delivery:
         self.error: OSError | None = None
         self._octets = octets
         self._upload = upload
+        self.has_come_open = upload is not None
 
-    def prepare(self) -> None:
+    def prepare(self, parents: _Parents) -> None:
         """Bring the octets to where they are safe; any thread. A failure is noted in ``error``."""
         try:
             if self._upload is None:
-                self._upload = self.destination.begin()
+                parent = os.dup(parents.open(self.destination.parent))
+                self._upload = self.destination.begin_in(parent)
                 self._upload.write(self._octets)
             if self.destination.is_durable:
                 os.fsync(self._upload.fileno())
@@ -198,6 +231,27 @@ class Delivery:
         self.drop()
 
 
+class _Parents:
+    """The directories of one batch, each opened once."""
+
+    def __init__(self) -> None:
+        self._descriptors: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def open(self, path: str) -> int:
+        """Give the descriptor of a directory; any thread. Raises OSError."""
+        with self._lock:
+            descriptor = self._descriptors.get(path)
+            if descriptor is None:
+                descriptor = self._descriptors[path] = os.open(path, _OPEN_DIRECTORY)
+            return descriptor
+
+    def close(self) -> None:
+        """Close them all."""
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+
+
 class RunInThread(Protocol):
     """Calls a function in a thread; :func:`twisted.internet.threads.deferToThread`."""
 
@@ -209,9 +263,13 @@ class Publisher:
 
     Args:
         run_in_thread: as :class:`RunInThread`.
+
+    Attributes:
+        open_count: large files that wait, with their descriptors open.
     """
 
     def __init__(self, run_in_thread: RunInThread) -> None:
+        self.open_count = 0
         self._run_in_thread = run_in_thread
         self._waiting: list[Delivery] = []
         self._working: Deferred[Any] | None = None
@@ -220,6 +278,7 @@ class Publisher:
     def submit(self, delivery: Delivery) -> None:
         """Publish it soon; its ``done`` tells."""
         self._waiting.append(delivery)
+        self.open_count += delivery.has_come_open
         if self._working is None:
             self._begin_batch()
 
@@ -245,41 +304,44 @@ class Publisher:
         if self._waiting:
             self._begin_batch()
         for delivery in batch:
+            self.open_count -= delivery.has_come_open
             # A batch that broke down, by a fault of ours, published nothing that we know of.
             delivery.done(delivery.error if result is None else result.value)
 
     def _publish(self, batch: list[Delivery]) -> None:
-        durable = [delivery for delivery in batch if delivery.destination.is_durable]
-        if len(durable) > 1:
-            self._prepare_in_parallel(durable)
-        for delivery in batch:
-            if len(durable) <= 1 or not delivery.destination.is_durable:
-                delivery.prepare()
-            delivery.publish()
-        _sync_parents(durable)
+        parents = _Parents()
+        try:
+            durable = [delivery for delivery in batch if delivery.destination.is_durable]
+            if len(durable) > 1:
+                self._prepare_in_parallel(durable, parents)
+            for delivery in batch:
+                if len(durable) <= 1 or not delivery.destination.is_durable:
+                    delivery.prepare(parents)
+                delivery.publish()
+            for path in {delivery.destination.parent for delivery in durable}:
+                _sync_parent(path, parents, durable)
+        finally:
+            parents.close()
 
-    def _prepare_in_parallel(self, deliveries: list[Delivery]) -> None:
+    def _prepare_in_parallel(self, deliveries: list[Delivery], parents: _Parents) -> None:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(_FSYNC_THREADS, "ft-client-fsync")
         shares = [deliveries[first::_FSYNC_THREADS] for first in range(_FSYNC_THREADS)]
-        for future in [self._threads.submit(_prepare_share, share) for share in shares if share]:
+        for future in [
+            self._threads.submit(_prepare_share, share, parents) for share in shares if share
+        ]:
             future.result()
 
 
-def _prepare_share(share: list[Delivery]) -> None:
+def _prepare_share(share: list[Delivery], parents: _Parents) -> None:
     for delivery in share:
-        delivery.prepare()
+        delivery.prepare(parents)
 
 
-def _sync_parents(deliveries: list[Delivery]) -> None:
-    for parent in {delivery.destination.parent for delivery in deliveries}:
-        try:
-            descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            for delivery in deliveries:
-                if delivery.destination.parent == parent and delivery.error is None:
-                    delivery.error = error
+def _sync_parent(path: str, parents: _Parents, deliveries: list[Delivery]) -> None:
+    try:
+        os.fsync(parents.open(path))
+    except OSError as error:
+        for delivery in deliveries:
+            if delivery.destination.parent == path and delivery.error is None:
+                delivery.error = error

@@ -4,7 +4,7 @@
         await session.put("report.csv", "report.csv")
 
 A session outlives its connections. Exchanges wait in it in the order they were asked for; the connection of the moment
-takes them (``client/protocol.py``), at most :data:`MAX_UNDER_WAY` at a time, so that ten thousand small files do not
+takes them (``client/protocol.py``), at most :data:`MAX_UNANSWERED` at a time, so that ten thousand small files do not
 mean ten thousand open ones. What a lost connection leaves unanswered is asked again on the next one, but for CHANGE:
 
     lost after responses had come     the server may close whenever it likes, some do after each response: go on at once
@@ -61,8 +61,14 @@ from filetransfer.store.stable import Durability
 from filetransfer.wire.messages import Statistics
 
 DEFAULT_PORT = 9000
-MAX_UNDER_WAY = 256
-"""Exchanges at a time: as many as a server takes from one connection. Source: protocol, section 5."""
+MAX_UNANSWERED = 256
+"""Requests without an answer at a time: as many as a server takes from one connection. Source: protocol, section 5."""
+
+MAX_UNDER_WAY = 2 * MAX_UNANSWERED
+"""Exchanges at a time. With fewer, the server would wait whenever a batch of small files is written here."""
+
+_MAX_OPEN = 64
+"""Large files that may wait to be published, with their descriptors open, before no more is asked for."""
 
 # RFC 8305 advises 0.25 s between the addresses of one name and allows 0.01; "localhost" is often two, of which one
 # refuses, and the endpoint waits out the delay even then.
@@ -271,7 +277,9 @@ class Session:
             waiting.popleft()
         if (
             not waiting
+            or len(protocol.unanswered) >= MAX_UNANSWERED
             or len(self._under_way) >= MAX_UNDER_WAY
+            or self._publisher.open_count >= _MAX_OPEN
             or self._is_spent(protocol)
             or (protocol.unanswered and not self._may_follow(waiting[0], protocol))
         ):
