@@ -63,7 +63,7 @@ class _Gate:
 async def send_copied(
     transport: Any, descriptor: int, offset: int, count: int, moved: Callable[[int], None]
 ) -> None:
-    """Send octets of an open file.
+    """Send octets of an open file; returns when the transport has room again.
 
     Args:
         transport: where to; no producer may be registered with it.
@@ -91,6 +91,8 @@ async def send_copied(
             transport.write(octets)
             offset += len(octets)
             moved(len(octets))
+        # Else who sends many bodies of one block would never be asked to wait.
+        await gate.wait_until_open()
     finally:
         transport.unregisterProducer()
 

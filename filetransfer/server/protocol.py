@@ -314,6 +314,8 @@ class FileTransferProtocol(Protocol):
             return
         finally:
             download.close()
+        # It had room for the body's end. What it said to us before the body began is past.
+        self._is_peer_slow = False
         self.transport.registerProducer(self, True)
         self._is_sending = False
         self._finish(exchange)
