@@ -93,7 +93,8 @@ class Decoder:
             RemoteProtocolError: the peer broke the rules, or its octets ended inside a message.
         """
         event = self._readers[self.state](self)
-        if event is None and self._is_at_eof and not (self.run and self.available):
+        # A body that is all there can still be taken, by a driver that is slow; one that is not will never be whole.
+        if event is None and self._is_at_eof and (not self.run or self.run > self.available):
             raise RemoteProtocolError("the connection ended inside a message")
         return event
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from feeding import Failed, drive, split_every_way
 
-from filetransfer.errors import LocalProtocolError
+from filetransfer.errors import LocalProtocolError, RemoteProtocolError
 from filetransfer.wire.connection import ClientConnection, ServerConnection
 from filetransfer.wire.messages import BodyEnd, EndOfMessages, Get, Help, HelpText
 
@@ -185,3 +185,17 @@ def test_end_waits_for_the_octets_that_were_fed(
         EndOfMessages(),
         EndOfMessages(),
     ]
+
+
+@both_ends
+def test_end_does_not_wait_for_a_body_that_will_not_be_whole(
+    make: Callable[[], End], octets: bytes, last: Help | HelpText
+) -> None:
+    """A driver may take a small body only when all of it is there: it would wait for ever."""
+    for cut in range(6, 11):
+        end = make()
+        begin(end, octets[:cut])
+        assert end.next_event() is None
+        end.receive_eof()
+        with pytest.raises(RemoteProtocolError, match="ended inside a message"):
+            end.next_event()

@@ -346,7 +346,7 @@ UNSAYABLE: dict[str, tuple[Request, str]] = {
     "a return": (Change("a", "b\r"), "line breaks"),
     "HTTP": (Change("ET a.tx", "b"), "HTTP or TLS"),
     "TLS": (Put("\x03" + "n" * 21, 0), "HTTP or TLS"),
-    "an unknown code": (Unknown(5), "no request 5"),
+    "an unknown code": (Unknown(5), "cannot say Unknown"),
 }
 
 
