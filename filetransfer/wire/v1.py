@@ -225,7 +225,9 @@ class ServerCodec(Decoder):
             case HelpText(text):
                 octets = text.encode()[:MAX_NAME_OCTETS]
                 return bytes([_HELP_TEXT << 5 | len(octets)]) + octets
-        return bytes([_refusal_code(response.error, request) << 5])
+            case Refused(error):
+                return bytes([_refusal_code(error, request) << 5])
+        raise LocalProtocolError(f"version 1 cannot answer {response}")
 
 
 class ClientCodec(Decoder):
@@ -252,23 +254,23 @@ class ClientCodec(Decoder):
 
     def _encode(self, request: Request) -> bytes:
         match request:
-            case Put(path, size):
+            case Put(path, int(size)) if request == Put(path, size):
                 if not 0 <= size <= MAX_SIZE:
                     raise LocalProtocolError(
                         f"version 1 carries files below 4 GiB, this one has {size} octets"
                     )
                 return _encode_named(_PUT, _encode_name(path, MAX_NAME_OCTETS), size)
-            case Get(path):
+            case Get(path) if request == Get(path):
                 return _encode_named(_GET, _encode_name(path, MAX_NAME_OCTETS))
-            case Change(path, to):
+            case Change(path, to) if request == Change(path, to):
                 new = _encode_name(to, MAX_NEW_NAME_OCTETS)
                 old = _encode_named(_CHANGE, _encode_name(path, MAX_NAME_OCTETS))
                 return old + bytes([len(new)]) + new
-            case Summary(path):
+            case Summary(path) if request == Summary(path):
                 return _encode_named(_SUMMARY, _encode_name(path, MAX_NAME_OCTETS))
             case Help():
                 return bytes([_HELP << 5])
-        raise LocalProtocolError(f"there is no request {request.code}")
+        raise LocalProtocolError(f"version 1 cannot say {request}")
 
     @property
     def may_end_with_silence(self) -> bool:
@@ -424,4 +426,5 @@ def _parse_statistics(text: bytes) -> Statistics:
         numbers = []
     if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
         raise RemoteProtocolError("the server's summary is not three numbers")
-    return Statistics(*numbers)
+    maximum, minimum, mean = numbers
+    return Statistics(maximum, minimum, mean)
