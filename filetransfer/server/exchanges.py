@@ -170,6 +170,8 @@ class Exchange:
 
     async def summarise(self, download: Download) -> Statistics:
         """Give the statistics of an open file of numbers."""
+        if self.protocol.is_lost:
+            raise TransferInterrupted("the connection was lost before the file was open")
         self._summary = self.protocol.factory.summaries.summarise(download.fileno())
         try:
             return await self._summary
