@@ -242,7 +242,11 @@ def get(exchange: Exchange, request: Get) -> Answer:
     download = exchange.protocol.factory.store.open_cached_download(path)
     if download is None:
         return _get_in_thread(exchange, path)
-    octets = download.read_cached(MAX_SMALL_OCTETS)
+    try:
+        octets = download.read_cached(MAX_SMALL_OCTETS)
+    except BaseException:
+        download.close()
+        raise
     if octets is None and download.size <= MAX_SMALL_OCTETS:
         download.close()
         return _get_in_thread(exchange, path)
