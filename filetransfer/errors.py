@@ -1,4 +1,6 @@
-"""Every exception of the package, in one tree::
+"""Every exception of the package, in one tree.
+
+The tree::
 
     FileTransferError
       LocalProtocolError     we tried to say what this version cannot say, or out of turn

@@ -193,7 +193,8 @@ def _open_private(root: Root, path: str, directory: int) -> HeldDirectory:
 
 def _lock(directory: int) -> int:
     """Lock the store; the lock ends with the process, however it ends."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    # Not opened for writing: that would keep the administrator from remounting a failing disk read-only.
+    flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(_LOCK, flags, 0o600, dir_fd=directory)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

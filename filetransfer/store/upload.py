@@ -215,7 +215,8 @@ def begin_local_upload(
         raise refusal_from_os_error(error, about="path") from error
     directory = HeldDirectory(descriptor)
     try:
-        check_replaceable(name, directory.fileno())
+        # The root directory of the machine has no name.
+        check_replaceable(name or ".", directory.fileno())
     except BaseException:
         directory.close()
         raise

@@ -27,10 +27,11 @@ from filetransfer.store import (
 )
 
 _MODULES = (beneath, calls, commit, directory, files, parts, records, space, stable, upload)
-_CALLS = frozenset(
-    "open close mkdir chmod fchmod stat fstat statvfs rename link unlink scandir access"
-    " pread preadv pwrite ftruncate fsync setxattr getxattr".split()
-)
+_CALLS = [
+    *("open", "close", "mkdir", "chmod", "fchmod", "stat", "fstat", "statvfs", "access"),
+    *("rename", "link", "unlink", "scandir", "pread", "preadv", "pwrite", "ftruncate", "fsync"),
+    *("setxattr", "getxattr"),
+]
 
 
 class Faults:

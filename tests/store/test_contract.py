@@ -1,9 +1,11 @@
 """What the doors of a store promise, for every way the directory store can work."""
 
+import errno
 import os
 import stat
 import threading
 from pathlib import Path as LocalPath
+from typing import Any
 
 import pytest
 from rig import Rig, count_descriptors, open_rig
@@ -43,6 +45,16 @@ def make_special(path: LocalPath, kind: str) -> None:
         (path.parent / "target").write_bytes(b"target")
     else:
         os.mknod(path, stat.S_IFSOCK | 0o600)
+
+
+def get_at_once(rig: Rig, path: str) -> bytes | None:
+    """Do what a server does that wants to answer without waiting."""
+    download = rig.store.open_cached_download(Path(path))
+    if download is None:
+        return rig.get(path)
+    octets = download.read_cached(download.size)
+    download.close()
+    return octets
 
 
 SPECIAL = ["directory", "fifo", "link", "socket"]
@@ -160,9 +172,7 @@ def test_only_regular_files_are_read(rig: Rig, kind: str) -> None:
     with pytest.raises(expected):
         rig.get("s")
     with pytest.raises(expected):
-        download = rig.store.open_cached_download(Path("s"))
-        if download is None:
-            rig.get("s")
+        get_at_once(rig, "s")
 
 
 @pytest.mark.parametrize("kind", SPECIAL)
@@ -449,8 +459,41 @@ class TestCached:
 
     def test_a_missing_file_is_refused_or_left_to_a_thread(self, plain_rig: Rig) -> None:
         with pytest.raises(NotFound):
-            if plain_rig.store.open_cached_download(Path("f")) is None:
-                plain_rig.get("f")
+            get_at_once(plain_rig, "f")
+
+    @pytest.mark.parametrize("number", [errno.EAGAIN, errno.EOPNOTSUPP])
+    def test_what_is_not_in_memory_is_left_to_a_thread(
+        self, plain_rig: Rig, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        plain_rig.put("f", b"f")
+        download = plain_rig.store.open_download(Path("f"))
+
+        def refuse(descriptor: int, buffers: list[bytearray], offset: int, flags: int) -> int:
+            assert flags == os.RWF_NOWAIT
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "preadv", refuse)
+        assert download.read_cached(10) is None
+        download.close()
+
+    def test_a_file_system_in_memory_need_not_be_asked(
+        self, root: LocalPath, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root.mkdir()
+        (root / "f").write_bytes(b"f")
+        monkeypatch.setattr(calls, "is_in_memory", lambda descriptor: True)
+        preadv, flags = os.preadv, []
+
+        def note(*arguments: Any) -> int:
+            flags.append(arguments[3])
+            return preadv(*arguments[:3])
+
+        monkeypatch.setattr(os, "preadv", note)
+        with open_rig(root, read_only=True) as rig:
+            download = rig.store.open_download(Path("f"))
+            assert download.read_cached(10) == b"f"
+            download.close()
+        assert flags == [0]
 
     def test_a_file_that_shrank(self, plain_rig: Rig) -> None:
         plain_rig.put("f", b"0123456789")
