@@ -158,9 +158,9 @@ class CopiedReceiver:
 
     def finish(self) -> Deferred[None]:
         """Wait until everything that was received is written; fails with :attr:`error`. Nothing is received after."""
-        self._finished = Deferred()
+        finished = self._finished = Deferred()
         self._write_pending()
-        return self._finished
+        return finished
 
     def _write_pending(self) -> None:
         if self._is_writing:

@@ -3,16 +3,21 @@
 A protocol has one :class:`IncomingBody` (or, for a small one, :class:`HeldBody`) for each body and calls its
 ``octets_came`` whenever it has fed octets to its decoder; whoever wants the body awaits
 :meth:`IncomingBody.receive_into`. Until somebody does, the peer is made to wait.
+
+By the kernel route, what was fed already goes first, and then octets go past the decoder, while the protocol does not
+read. What the kernel leaves, be it the end of the connection, goes through Python again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred
 
+from filetransfer.bodies import kernel
 from filetransfer.bodies.copied import CopiedReceiver
+from filetransfer.bodies.route import goes_by_kernel
 from filetransfer.errors import TransferInterrupted
 
 
@@ -24,11 +29,12 @@ class BodySource(Protocol):
     @property
     def available(self) -> int: ...
     def take_body(self, limit: int) -> bytes: ...
+    def body_moved(self, count: int) -> None: ...
     def discard_body(self) -> None: ...
 
 
 class Sink(Protocol):
-    """An open file that a body goes into; see ``store/interface.py``, Upload."""
+    """Where a body goes. One that is an open file has more, see :class:`filetransfer.bodies.kernel.Sink`."""
 
     def write(self, octets: bytes) -> None: ...
 
@@ -40,29 +46,76 @@ class IncomingBody:
         source: the decoder.
         set_paused: stops (True) and restarts (False) reading from the peer.
         moved: told of the octets of the body, as they are taken.
+        transport: where the body comes from; None keeps it from going by the kernel route.
+        pull: asks the decoder for events, and takes them: octets of the body went past it.
     """
 
     def __init__(
-        self, source: BodySource, set_paused: Callable[[bool], None], moved: Callable[[int], None]
+        self,
+        source: BodySource,
+        set_paused: Callable[[bool], None],
+        moved: Callable[[int], None],
+        transport: Any = None,
+        pull: Callable[[], None] = lambda: None,
     ) -> None:
         self._source = source
         self._set_paused = set_paused
         self._moved = moved
+        self._transport = transport
+        self._pull = pull
         self._receiver: CopiedReceiver | None = None
+        self._kernel: kernel.KernelReceiver | None = None
         self._ended: Deferred[None] | None = None
         self._error: BaseException | None = None
         self._has_ended = False
+
+    @property
+    def awaits_peer(self) -> bool:
+        """Whether nothing moves because the peer sends nothing, although reading is paused (for the kernel's sake)."""
+        return self._kernel is not None and self._kernel.awaits_peer
+
+    @property
+    def is_by_kernel(self) -> bool:
+        """Whether octets are being moved past the decoder, so that the transport must not be read."""
+        return self._kernel is not None
 
     async def receive_into(self, sink: Sink) -> None:
         """Write the whole body to ``sink``.
 
         Raises:
-            RequestRefused: ``sink.write`` failed; the rest of the body is thrown away as it comes.
+            RequestRefused: ``sink`` could not be written to; the rest of the body is thrown away as it comes.
             TransferInterrupted: the connection ended first.
         """
+        count = self._source.run - self._source.available
+        if hasattr(sink, "advance") and goes_by_kernel(self._transport, count):
+            await self._receive_by_kernel(cast(kernel.Sink, sink))
+            await self._receive_copied(sink, self._pull)
+        else:
+            await self._receive_copied(sink, self.octets_came)
+
+    async def _receive_by_kernel(self, sink: kernel.Sink) -> None:
+        """Move as much of the body as the kernel will; the transport stays paused."""
+        self._set_paused(True)
+        fed = self._source.take_body(self._source.run)
+        self._moved(len(fed))
+        receiver = self._kernel = kernel.KernelReceiver(self._transport, sink, self._note_moved)
+        try:
+            await receiver.receive(fed, self._source.run)
+        except BaseException:
+            self._source.discard_body()
+            raise
+        finally:
+            self._kernel = None
+
+    def _note_moved(self, count: int) -> None:
+        self._source.body_moved(count)
+        self._moved(count)
+
+    async def _receive_copied(self, sink: Sink, go_on: Callable[[], None]) -> None:
         receiver = self._receiver = CopiedReceiver(sink.write, self._set_paused)
-        self._set_paused(False)
-        self.octets_came()
+        if self._error is None:
+            self._set_paused(False)
+            go_on()
         try:
             await self._until_ended()
         finally:
@@ -91,6 +144,8 @@ class IncomingBody:
     def fail(self, error: BaseException) -> None:
         """Take note that the body will not end: the connection is gone."""
         self._error = error
+        if self._kernel is not None:
+            self._kernel.stop()
         self._wake()
 
     async def _until_ended(self) -> None:

@@ -468,6 +468,7 @@ class _BulkSource:
         self._connection = connection
         self.discard_body = give_up
         self.take_body = connection.take_body
+        self.body_moved = connection.body_moved
 
     @property
     def run(self) -> int:

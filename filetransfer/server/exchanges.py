@@ -158,8 +158,13 @@ class Exchange:
 
     def receive_body(self) -> IncomingBody:
         """Give the request's body, to be received into a file."""
+        protocol = self.protocol
         self.body = IncomingBody(
-            self.protocol.connection, self.protocol.set_body_paused, self.protocol.body_moved
+            protocol.connection,
+            protocol.set_body_paused,
+            protocol.body_moved,
+            protocol.transport,
+            protocol.body_passed,
         )
         return self.body
 
@@ -214,11 +219,13 @@ class Exchange:
 def put(exchange: Exchange, request: Put) -> Answer:
     """Store a file."""
     path = check_path(request.path)
-    exchange.protocol.factory.store.check_upload(path, request.size)
-    if request.size > MAX_SMALL_OCTETS:
-        return _put_bulk(exchange, path, request.size)
+    # A sender that does not know the size claims nothing.
+    size = request.size or 0
+    exchange.protocol.factory.store.check_upload(path, size)
+    if request.size is None or size > MAX_SMALL_OCTETS:
+        return _put_bulk(exchange, path, size)
     exchange.hold_body(
-        lambda octets: exchange.commit(PublishOctets(path=path, octets=octets)), request.size
+        lambda octets: exchange.commit(PublishOctets(path=path, octets=octets)), size
     )
     return None
 

@@ -28,7 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from filetransfer.bodies.copied import send_copied
+from filetransfer.bodies.route import send_body
 from filetransfer.errors import RemoteProtocolError, TransferInterrupted
 from filetransfer.server.exchanges import Exchange
 from filetransfer.server.order import PathsInProgress, list_paths
@@ -160,6 +160,10 @@ class FileTransferProtocol(Protocol):
 
     def body_moved(self, count: int) -> None:
         """Take note that octets of a body moved."""
+
+    def body_passed(self) -> None:
+        """Go on behind a body whose octets did not come this way."""
+        self._go_on()
 
     # The loop.
 
@@ -302,7 +306,7 @@ class FileTransferProtocol(Protocol):
         self.transport.unregisterProducer()
         self.transport.write(replies)
         try:
-            await send_copied(self.transport, download.fileno(), 0, download.size, self.body_moved)
+            await send_body(self.transport, download.fileno(), 0, download.size, self.body_moved)
         except (TransferInterrupted, OSError) as error:
             _log.info(
                 "{peer}: {request} broke off: {reason}",

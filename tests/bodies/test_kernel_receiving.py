@@ -1,0 +1,413 @@
+import errno
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import pytest
+from loopback import Loopback, Peer, over_loopback, pause, start
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from filetransfer.bodies import kernel
+from filetransfer.bodies.incoming import IncomingBody
+from filetransfer.bodies.movers import Movers
+from filetransfer.digests import start_digest
+from filetransfer.errors import Internal, NoSpace, RemoteProtocolError, TransferInterrupted
+from filetransfer.wire.connection import ServerConnection
+from filetransfer.wire.messages import BodyEnd, EndOfMessages, Help, Put
+
+BODY = os.urandom(20 * 1024 * 1024 + 7)
+HEAD = b"\x04name" + len(BODY).to_bytes(4, "big")
+HELP = b"\x80"
+
+
+class Part:
+    """An open file, as a store gives one for an upload."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.received = 0
+        self.digested = 0
+        self.digest = start_digest()
+        self.copied = 0
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, octets: bytes) -> None:
+        self.copied += len(octets)
+        self.received += os.pwrite(self._descriptor, octets, self.received)
+
+    def advance(self, count: int) -> None:
+        self.received += count
+
+    def digest_behind(self) -> None:
+        while self.digested < self.received:
+            octets = os.pread(self._descriptor, self.received - self.digested, self.digested)
+            self.digest.update(octets)
+            self.digested += len(octets)
+
+    def read(self) -> bytes:
+        return os.pread(self._descriptor, self.received + 1, 0)
+
+
+class Receiver(Peer):
+    """Receives the bodies of requests into parts, and keeps what else is asked in between."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__()
+        self.parts = list(parts)
+        self.results: list[Deferred[None]] = []
+        self.events: list[str] = []
+        self.moved: list[int] = []
+        self.body: IncomingBody | None = None
+        self.connection = ServerConnection()
+        self.waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.connection.receive(data)
+        self.pull()
+
+    def pull(self) -> None:
+        try:
+            self.take_events()
+        except RemoteProtocolError as error:
+            if self.body is not None:
+                self.body.fail(error)
+        waiting, self.waiting = self.waiting, []
+        for is_met, met in waiting:
+            if is_met():
+                met.callback(None)
+            else:
+                self.waiting.append((is_met, met))
+
+    def take_events(self) -> None:
+        while True:
+            if self.body is not None and self.connection.run:
+                self.body.octets_came()
+            event = self.connection.next_event()
+            if event is None or isinstance(event, EndOfMessages):
+                break
+            self.events.append(type(event).__name__)
+            if isinstance(event, Put):
+                self.begin_body()
+            elif isinstance(event, BodyEnd) and self.body is not None:
+                body, self.body = self.body, None
+                body.end()
+
+    def begin_body(self) -> None:
+        self.body = IncomingBody(
+            self.connection, self.set_paused, self.moved.append, self.transport, self.pull
+        )
+        # The file is opened in a thread, say.
+        self.set_paused(True)
+        work = start(self.receive_body(self.body, self.parts.pop(0)))
+        # Whoever waits for it may come later.
+        work.addErrback(lambda failure: failure)
+        self.results.append(work)
+
+    async def receive_body(self, body: IncomingBody, part: Any) -> None:
+        await pause()
+        try:
+            await body.receive_into(part)
+        except BaseException:
+            self.body = None
+            self.set_paused(False)
+            self.pull()
+            raise
+
+    def set_paused(self, is_paused: bool) -> None:
+        if not self.transport.connected:
+            return
+        if is_paused:
+            self.transport.pauseProducing()
+        else:
+            self.transport.resumeProducing()
+
+    async def until(self, is_met: Callable[[], bool]) -> None:
+        if not is_met():
+            met: Deferred[None] = Deferred()
+            self.waiting.append((is_met, met))
+            await met
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionError())) -> None:  # noqa: B008
+        super().connectionLost(reason)
+        self.connection.receive_eof()
+        self.pull()
+
+
+async def receive(loop: Loopback, part: Part) -> tuple[Receiver, Any]:
+    return await loop.connect(Receiver(part))
+
+
+async def all_asked(near: Receiver, *events: type) -> None:
+    names = [event.__name__ for event in events]
+    await near.until(lambda: len(near.events) >= len(names))
+    assert near.events == names
+
+
+@over_loopback
+async def test_the_body_and_nothing_but_the_body_goes_into_the_file(loop: Loopback) -> None:
+    part = Part(loop.make_file())
+    near, far = await receive(loop, part)
+    far.transport.write(HEAD + BODY + HELP)
+    await all_asked(near, Put, BodyEnd, Help)
+    await near.results[0]
+    assert part.read() == BODY
+    part.digest_behind()
+    assert part.digest.digest() == digest(BODY)
+    assert sum(near.moved) == len(BODY)
+    assert part.copied < len(BODY) // 2
+
+
+def digest(octets: bytes) -> bytes:
+    running = start_digest()
+    running.update(octets)
+    return running.digest()
+
+
+@over_loopback
+async def test_most_of_it_is_digested_when_the_last_octet_comes(loop: Loopback) -> None:
+    part = Part(loop.make_file())
+    near, far = await receive(loop, part)
+    far.transport.write(HEAD + BODY[:-1])
+    while sum(near.moved) < len(BODY) - 1:
+        await pause()
+    while part.digested < len(BODY) - 1:
+        await pause()
+    far.transport.write(BODY[-1:])
+    await all_asked(near, Put, BodyEnd)
+    await near.results[0]
+
+
+@over_loopback
+async def test_one_body_after_the_other(loop: Loopback) -> None:
+    first, second = Part(loop.make_file()), Part(loop.make_file())
+    near, far = await loop.connect(Receiver(first, second))
+    far.transport.write(HEAD + BODY + HEAD + BODY[::-1] + HELP)
+    await all_asked(near, Put, BodyEnd, Put, BodyEnd, Help)
+    assert first.read() == BODY
+    assert second.read() == BODY[::-1]
+
+
+@over_loopback
+async def test_a_small_body_goes_through_python(loop: Loopback) -> None:
+    part = Part(loop.make_file())
+    near, far = await receive(loop, part)
+    far.transport.write(b"\x04name" + (100_000).to_bytes(4, "big") + BODY[:100_000])
+    await all_asked(near, Put, BodyEnd)
+    await near.results[0]
+    assert part.copied == 100_000
+
+
+class Pipe:
+    """A destination that is no file: octets can only be written to it."""
+
+    def __init__(self) -> None:
+        self.octets = bytearray()
+
+    def write(self, octets: bytes) -> None:
+        self.octets += octets
+
+
+@over_loopback
+async def test_a_destination_without_a_file_takes_octets_through_python(loop: Loopback) -> None:
+    pipe = Pipe()
+    near, far = await loop.connect(Receiver(pipe))
+    far.transport.write(HEAD + BODY)
+    await all_asked(near, Put, BodyEnd)
+    await near.results[0]
+    assert pipe.octets == BODY
+
+
+@mock.patch.object(kernel, "LOW_WATER_SECONDS", 0.01)
+@over_loopback
+async def test_a_peer_that_becomes_slow_is_not_waited_for_to_send_much(loop: Loopback) -> None:
+    part = Part(loop.make_file())
+    near, far = await receive(loop, part)
+    body = near.body
+    far.transport.write(HEAD + BODY[:-2])
+    while sum(near.moved) < len(BODY) - 2:
+        await pause()
+    for octet in (BODY[-2:-1], BODY[-1:]):
+        await pause(0.02)
+        assert (body := near.body) is not None
+        assert body.is_by_kernel
+        assert body.awaits_peer
+        moved = sum(near.moved)
+        far.transport.write(octet)
+        while sum(near.moved) == moved:
+            await pause()
+    await near.results[0]
+    assert not body.awaits_peer
+    # The socket is as it was: one octet is enough.
+    far.transport.write(HELP)
+    await all_asked(near, Put, BodyEnd, Help)
+
+
+@over_loopback
+async def test_a_silent_peer_holds_no_thread(loop: Loopback) -> None:
+    with mock.patch.object(kernel, "movers", Movers(1)):
+        part = Part(loop.make_file())
+        silent, far = await receive(loop, Part(loop.make_file()))
+        far.transport.write(HEAD)
+        await all_asked(silent, Put)
+        near, far = await receive(loop, part)
+        far.transport.write(HEAD + BODY)
+        await all_asked(near, Put, BodyEnd)
+        assert part.read() == BODY
+        silent.transport.abortConnection()
+        with pytest.raises(TransferInterrupted):
+            await silent.results[0]
+
+
+@over_loopback
+async def test_the_peer_may_end_its_octets_in_the_middle(loop: Loopback) -> None:
+    near, far = await receive(loop, Part(loop.make_file()))
+    far.transport.write(HEAD + BODY[:-1])
+    far.transport.loseConnection()
+    await all_asked(near, Put)
+    with pytest.raises(TransferInterrupted):
+        await near.results[0]
+
+
+@over_loopback
+async def test_the_peer_may_go_in_the_middle(loop: Loopback) -> None:
+    near, far = await receive(loop, Part(loop.make_file()))
+    far.transport.write(HEAD + BODY[:-1])
+    while sum(near.moved) < len(BODY) // 2:
+        await pause()
+    far.transport.abortConnection()
+    with pytest.raises(TransferInterrupted):
+        await near.results[0]
+
+
+@over_loopback
+async def test_the_connection_may_be_aborted_while_the_peer_is_silent(loop: Loopback) -> None:
+    near, far = await receive(loop, Part(loop.make_file()))
+    far.transport.write(HEAD + BODY[:-1])
+    while sum(near.moved) < len(BODY) - 1:
+        await pause()
+    near.transport.abortConnection()
+    with pytest.raises(TransferInterrupted):
+        await near.results[0]
+    await far.lost
+
+
+@over_loopback
+async def test_the_connection_may_be_aborted_while_a_thread_is_moving(loop: Loopback) -> None:
+    part = Part(loop.make_file())
+    near, far = await receive(loop, part)
+    may_go_on = threading.Event()
+    splice = os.splice
+
+    def wait(*args: Any, **kwargs: Any) -> int:
+        may_go_on.wait()
+        return splice(*args, **kwargs)
+
+    with mock.patch.object(os, "splice", wait):
+        far.transport.write(HEAD + BODY)
+        await all_asked(near, Put)
+        while not near.moved:
+            await pause()
+        await pause(0.01)
+        near.transport.abortConnection()
+        await near.lost
+        assert not near.results[0].called
+        may_go_on.set()
+        with pytest.raises(TransferInterrupted):
+            await near.results[0]
+    assert part.received < len(BODY)
+    await far.lost
+
+
+def failing(error: int, *, into_file: bool, after: int = 0) -> Any:
+    """Let splice fail, into the pipe or out of it."""
+    splice = os.splice
+    calls = []
+
+    def fail(*args: Any, offset_dst: int | None = None, flags: int = 0) -> int:
+        if (offset_dst is not None) is into_file:
+            calls.append(args)
+            if len(calls) > after:
+                raise OSError(error, os.strerror(error))
+        return splice(*args, offset_dst=offset_dst, flags=flags)
+
+    return mock.patch.object(os, "splice", fail)
+
+
+@pytest.mark.parametrize(("error", "refusal"), [(errno.ENOSPC, NoSpace), (errno.EIO, Internal)])
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_file_that_cannot_be_written(error: int, refusal: type[Exception], after: int) -> None:
+    @over_loopback
+    async def test(loop: Loopback) -> None:
+        second = Part(loop.make_file())
+        near, far = await loop.connect(Receiver(Part(loop.make_file()), second))
+        with failing(error, into_file=True, after=after):
+            far.transport.write(HEAD + BODY + HELP)
+            await near.until(lambda: near.events == ["Put", "BodyEnd", "Help"])
+            with pytest.raises(refusal):
+                await near.results[0]
+        # What lay in the pipe does not come up again.
+        far.transport.write(HEAD + BODY)
+        await near.until(lambda: near.events[3:] == ["Put", "BodyEnd"])
+        assert second.read() == BODY
+
+    test()
+
+
+class FullPart(Part):
+    def advance(self, count: int) -> None:
+        raise NoSpace("no room for what comes next")
+
+
+class UnreadablePart(Part):
+    def digest_behind(self) -> None:
+        raise Internal("the disk failed")
+
+
+@pytest.mark.parametrize(("part", "refusal"), [(FullPart, NoSpace), (UnreadablePart, Internal)])
+def test_a_part_that_says_no(part: type[Part], refusal: type[Exception]) -> None:
+    @over_loopback
+    async def test(loop: Loopback) -> None:
+        near, far = await receive(loop, part(loop.make_file()))
+        far.transport.write(HEAD + BODY + HELP)
+        await near.until(lambda: near.events == ["Put", "BodyEnd", "Help"])
+        with pytest.raises(refusal):
+            await near.results[0]
+
+    test()
+
+
+@pytest.mark.parametrize("into_file", [False, True])
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOSYS])
+@pytest.mark.parametrize("after", [0, 3])
+def test_what_the_kernel_cannot_move_is_copied(into_file: bool, error: int, after: int) -> None:
+    @over_loopback
+    async def test(loop: Loopback) -> None:
+        part = Part(loop.make_file())
+        near, far = await receive(loop, part)
+        with failing(error, into_file=into_file, after=after):
+            far.transport.write(HEAD + BODY + HELP)
+            await all_asked(near, Put, BodyEnd, Help)
+        await near.results[0]
+        assert part.read() == BODY
+        assert sum(near.moved) == len(BODY)
+
+    test()
+
+
+@over_loopback
+async def test_a_pipe_may_be_small(loop: Loopback) -> None:
+    part = Part(loop.make_file())
+    # A new thread, and so a new pipe.
+    with (
+        mock.patch.object(kernel, "movers", Movers(1)),
+        mock.patch.object(kernel.fcntl, "fcntl", side_effect=PermissionError),
+    ):
+        near, far = await receive(loop, part)
+        far.transport.write(HEAD + BODY)
+        await all_asked(near, Put, BodyEnd)
+        assert part.read() == BODY
