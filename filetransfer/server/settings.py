@@ -53,10 +53,13 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _mode(text: str) -> int:
-    if not _MODE.fullmatch(text):
-        raise ValueError(f"permissions are an octal number from 0 to 777, not {text!r}")
-    return int(text, 8)
+def _mode_of(option: str) -> Callable[[str], int]:
+    def read_mode(text: str) -> int:
+        if not _MODE.fullmatch(text):
+            raise ValueError(f"{option} is an octal number from 0 to 777, not {text!r}")
+        return int(text, 8)
+
+    return read_mode
 
 
 def _one_of(option: str, *words: str) -> Callable[[str], str]:
@@ -68,10 +71,13 @@ def _one_of(option: str, *words: str) -> Callable[[str], str]:
     return choose
 
 
-def _filled(text: str) -> str:
-    if not text:
-        raise ValueError("an address or a directory is needed, not an empty word")
-    return text
+def _filled(option: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if not text:
+            raise ValueError(f"{option} needs a value, not an empty word")
+        return text
+
+    return check
 
 
 _EXAMPLES = """
@@ -106,22 +112,28 @@ class Options(usage.Options):
             "i",
             None,
             "Address to listen on. [default: loopback, 127.0.0.1 and ::1]",
-            _filled,
+            _filled("--interface"),
         ],
-        ["root", "r", None, "Directory to serve; made if it is missing. [default: files]", _filled],
+        [
+            "root",
+            "r",
+            None,
+            "Directory to serve; made if it is missing. [default: files]",
+            _filled("--root"),
+        ],
         [
             "file-mode",
             None,
             None,
             "Permissions of the files that are stored, octal. [default: 0640]",
-            _mode,
+            _mode_of("--file-mode"),
         ],
         [
             "directory-mode",
             None,
             None,
             "Permissions of the directories that are made, octal. [default: 0750]",
-            _mode,
+            _mode_of("--directory-mode"),
         ],
         [
             "durability",
