@@ -3,7 +3,19 @@
 import errno
 
 import pytest
-from doubles import Log, DONE, HELP, HELP_REPLY, NOT_FOUND, REFUSED, Rig, get, os_refusal, put, summary
+from doubles import (
+    DONE,
+    HELP,
+    HELP_REPLY,
+    NOT_FOUND,
+    REFUSED,
+    Log,
+    Rig,
+    get,
+    os_refusal,
+    put,
+    summary,
+)
 from twisted.internet.defer import fail
 
 from filetransfer.errors import Internal, NotNumeric

@@ -3,7 +3,7 @@
 import errno
 
 import pytest
-from doubles import Log, DONE, HELP, HELP_REPLY, REFUSED, Peer, Rig, os_refusal, put
+from doubles import DONE, HELP, HELP_REPLY, REFUSED, Log, Peer, Rig, os_refusal, put
 
 from filetransfer.errors import NoSpace, NotFound, NotPermitted
 from filetransfer.server.exchanges import MAX_SMALL_OCTETS

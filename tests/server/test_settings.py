@@ -1,0 +1,184 @@
+"""Every option and its variable: what is taken, what wins, what is refused and how."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from twisted.python.usage import UsageError
+
+import filetransfer
+from filetransfer.server.service import makeService
+from filetransfer.server.settings import Options, Settings, read_settings
+
+
+def parse(*typed: str, **environment: str) -> Settings:
+    """Read settings, with only these variables in the environment."""
+    options = Options({f"FILETRANSFER_{name}": text for name, text in environment.items()})
+    options.parseOptions(typed)
+    return read_settings(options)
+
+
+def test_defaults() -> None:
+    assert parse() == Settings()
+    assert Settings() == Settings(
+        root="files",
+        port=9000,
+        interface=None,
+        endpoints=(),
+        is_read_only=False,
+        file_mode=0o640,
+        directory_mode=0o750,
+        durability="full",
+        summary="framed",
+    )
+
+
+VALUES: list[tuple[str, str, dict[str, Any]]] = [
+    ("port", "9001", {"port": 9001}),
+    ("port", "0", {"port": 0}),
+    ("port", "65535", {"port": 65535}),
+    ("interface", "192.0.2.7", {"interface": "192.0.2.7"}),
+    ("interface", "::", {"interface": "::"}),
+    ("root", "/srv/drop", {"root": "/srv/drop"}),
+    ("root", "a b", {"root": "a b"}),
+    ("file-mode", "600", {"file_mode": 0o600}),
+    ("file-mode", "0644", {"file_mode": 0o644}),
+    ("file-mode", "0", {"file_mode": 0}),
+    ("directory-mode", "0777", {"directory_mode": 0o777}),
+    ("durability", "none", {"durability": "none"}),
+    ("durability", "full", {"durability": "full"}),
+    ("summary", "bare", {"summary": "bare"}),
+    ("summary", "framed", {"summary": "framed"}),
+    ("listen", "unix:/run/a", {"port": None, "endpoints": ("unix:/run/a",)}),
+]
+
+
+@pytest.mark.parametrize(("option", "text", "expected"), VALUES)
+def test_every_option_and_its_variable(option: str, text: str, expected: Mapping[str, Any]) -> None:
+    assert parse(f"--{option}", text) == Settings(**expected)
+    assert parse(f"--{option}={text}") == Settings(**expected)
+    assert parse(**{option.upper().replace("-", "_"): text}) == Settings(**expected)
+
+
+def test_every_option_is_tried_here() -> None:
+    options = Options({})
+    tried = {option for option, *_ in VALUES} | {"read-only"}
+    assert {name for name in options.longOpt if name not in ("help", "version")} == {
+        f"{name}=" if name != "read-only" else name for name in tried
+    }
+
+
+def test_short_options() -> None:
+    assert parse("-p", "1", "-r", "x", "-i", "::1") == Settings(port=1, root="x", interface="::1")
+
+
+def test_listen_may_be_repeated() -> None:
+    both = ("unix:/a", "tcp6:9000")
+    assert parse("--listen", both[0], "--listen", both[1]) == Settings(port=None, endpoints=both)
+    assert parse(LISTEN=" unix:/a\n tcp6:9000 ") == Settings(port=None, endpoints=both)
+    assert parse("--listen", both[0], "--port", "1") == Settings(port=1, endpoints=both[:1])
+
+
+@pytest.mark.parametrize("text", ["1", "yes", "true", "on", "YES", "True"])
+def test_read_only(text: str) -> None:
+    assert parse("--read-only") == Settings(is_read_only=True)
+    assert parse(READ_ONLY=text) == Settings(is_read_only=True)
+
+
+@pytest.mark.parametrize("text", ["0", "no", "false", "off", "", "No"])
+def test_not_read_only(text: str) -> None:
+    assert parse(READ_ONLY=text) == Settings()
+    assert parse("--read-only", READ_ONLY=text) == Settings(is_read_only=True)
+
+
+def test_what_is_typed_wins() -> None:
+    assert parse("--port", "1", PORT="2", ROOT="x") == Settings(port=1, root="x")
+    assert parse("--summary", "framed", SUMMARY="bare") == Settings()
+    assert parse("--listen", "unix:/a", LISTEN="unix:/b unix:/c") == Settings(
+        port=None, endpoints=("unix:/a",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("port", "x"),
+        ("port", ""),
+        ("port", "-1"),
+        ("port", "65536"),
+        ("port", "9 000"),
+        ("port", "\u0663"),
+        ("port", "1e3"),
+        ("interface", ""),
+        ("root", ""),
+        ("file-mode", ""),
+        ("file-mode", "rw-r-----"),
+        ("file-mode", "0o640"),
+        ("file-mode", "888"),
+        ("file-mode", "1777"),
+        ("file-mode", "-1"),
+        ("directory-mode", "8"),
+        ("durability", "half"),
+        ("durability", ""),
+        ("summary", "Bare"),
+        ("listen", "ssl:443"),
+        ("listen", "tls:443"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(option: str, text: str) -> None:
+    with pytest.raises(UsageError, match=f"--{option}\\b"):
+        parse(f"--{option}", text)
+    with pytest.raises(UsageError, match=f"--{option}\\b"):
+        parse(**{option.upper().replace("-", "_"): text})
+
+
+def test_variable_that_cannot_be_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match=r"FILETRANSFER_READ_ONLY.*'maybe'"):
+        parse(READ_ONLY="maybe")
+
+
+@pytest.mark.parametrize("typed", [["--nonsense"], ["files"], ["--port"], ["--read-only=1"]])
+def test_what_is_no_option_is_refused(typed: list[str]) -> None:
+    with pytest.raises(UsageError):
+        parse(*typed)
+
+
+def test_an_interface_without_a_port_makes_no_sense() -> None:
+    with pytest.raises(UsageError, match="--interface"):
+        parse("--listen", "unix:/a", "--interface", "::1")
+    assert parse("--listen", "unix:/a", "--interface", "::1", "--port", "1").port == 1
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse("--version")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"filetransfer {filetransfer.__version__}\n"
+
+
+def test_help_names_every_option_and_gives_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse("--help")
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for option in Options({}).longOpt:
+        assert f"--{option}" in text
+    assert "\n  twistd -n filetransfer --port 9000\n" in text
+    assert "FILETRANSFER_ROOT=" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_environment_is_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FILETRANSFER_PORT", "9009")
+    options = Options()
+    options.parseOptions([])
+    assert read_settings(options).port == 9009
+
+
+def test_making_the_service_opens_nothing(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """twistd becomes a daemon after this: neither a lock nor a socket would survive."""
+    monkeypatch.chdir(tmp_path)
+    options = Options({"FILETRANSFER_PORT": "0"})
+    options.parseOptions([])
+    makeService(options)
+    assert not list(tmp_path.iterdir())
