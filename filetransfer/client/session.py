@@ -272,21 +272,25 @@ class Session:
 
     def take_next(self, protocol: ClientProtocol) -> Exchange[Any] | None:
         """See :class:`~filetransfer.client.protocol.Owner`."""
-        waiting = self._waiting
-        while waiting and waiting[0].is_over:
-            waiting.popleft()
         if (
-            not waiting
+            not self._has_waiting()
             or len(protocol.unanswered) >= MAX_UNANSWERED
             or len(self._under_way) >= MAX_UNDER_WAY
             or self._publisher.open_count >= _MAX_OPEN
             or self._is_spent(protocol)
-            or (protocol.unanswered and not self._may_follow(waiting[0], protocol))
+            or (protocol.unanswered and not self._may_follow(self._waiting[0], protocol))
         ):
             return None
-        exchange = waiting.popleft()
+        exchange = self._waiting.popleft()
         self._under_way.add(exchange)
         return exchange
+
+    def _has_waiting(self) -> bool:
+        """Tell whether there is an exchange to begin; those whose callers gave them up are forgotten."""
+        waiting = self._waiting
+        while waiting and waiting[0].is_over:
+            waiting.popleft()
+        return bool(waiting)
 
     def _may_follow(self, exchange: Exchange[Any], protocol: ClientProtocol) -> bool:
         """Tell whether its request may be sent while others are unanswered."""
@@ -375,7 +379,7 @@ class Session:
 
     def _work(self) -> None:
         self._wake = None
-        if not self._waiting:
+        if not self._has_waiting():
             return
         if self._protocol is None:
             self._begin_connecting()
