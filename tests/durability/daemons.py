@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PROJECT = Path(__file__).parents[2]
@@ -58,9 +58,22 @@ class DaemonProcess:
         """What it has written so far."""
         return b"".join(self._lines).decode()
 
+    def list_descriptors(self) -> list[str]:
+        """Give what it has open."""
+        paths = []
+        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            # One may be closed while they are listed.
+            with suppress(FileNotFoundError):
+                paths.append(os.readlink(link))
+        return sorted(paths)
+
     def count_descriptors(self) -> int:
-        """Give how many it has open."""
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        """Give how many it has open, but for the pipe that each thread may keep."""
+        descriptors = self.list_descriptors()
+        pipes = sum(descriptor.startswith("pipe:") for descriptor in descriptors)
+        threads = len(os.listdir(f"/proc/{self.process.pid}/task"))
+        # One pipe more wakes the reactor.
+        return len(descriptors) - pipes + max(pipes - 2 * (threads + 1), 0)
 
     def kill(self) -> None:
         """End it at once, by SIGKILL, and wait until it is gone."""
