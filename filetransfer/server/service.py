@@ -3,7 +3,7 @@
 twistd makes the service, then becomes a daemon, then starts it: nothing is opened, locked or started before
 :meth:`Daemon.privilegedStartService`. Sockets are bound there, before privileges are dropped; the root is opened
 after, so that what is made in it belongs to the user that serves it. What cannot be had is one line and status 1:
-``SystemExit``, which twistd lets through.
+:class:`CannotServe`, which twistd lets through.
 """
 
 from __future__ import annotations
@@ -38,6 +38,14 @@ MAX_THREADS = 16
 _log = Logger()
 
 
+class CannotServe(SystemExit, Exception):
+    """Why the daemon ends before it has begun: one line, and status 1.
+
+    It is an Exception as well because a twistd that has become a daemon reports only those to the process that was
+    typed, which waits for that report: for a plain SystemExit it would wait for ever.
+    """
+
+
 class Daemon(Service):
     """Serves one root on any number of sockets.
 
@@ -57,14 +65,14 @@ class Daemon(Service):
         )
 
     def privilegedStartService(self) -> None:
-        """Listen. Raises SystemExit with one line when an address cannot be had."""
+        """Listen. Raises CannotServe with one line when an address cannot be had."""
         if self._settings.port is not None:
             self._listen_on_port(self._settings.port)
         for description in self._settings.endpoints:
             self._ports.append(self._listen(description))
 
     def startService(self) -> None:
-        """Open the root and serve. Raises SystemExit with one line when it cannot be served."""
+        """Open the root and serve. Raises CannotServe with one line when it cannot be served."""
         settings = self._settings
         try:
             self._factory.store = DirectoryStore(
@@ -76,7 +84,7 @@ class Daemon(Service):
                 on_committed=self._tell_of_batch,
             )
         except StoreUnavailable as error:
-            raise SystemExit(f"filetransfer: {error}") from error
+            raise CannotServe(f"filetransfer: {error}") from error
         super().startService()  # type: ignore[no-untyped-call]
         self._reactor.suggestThreadPoolSize(MAX_THREADS)
         self._log_start()
@@ -105,7 +113,7 @@ class Daemon(Service):
             self._ports.append(
                 self._listen(_describe_endpoint(cast(IPv4Address, first.getHost()).port, "::1"))
             )
-        except SystemExit as error:
+        except CannotServe as error:
             cause = error.__cause__
             if not isinstance(cause, CannotListenError) or cause.socketError.errno not in _NO_IPV6:
                 raise
@@ -115,18 +123,18 @@ class Daemon(Service):
         try:
             endpoint = serverFromString(self._reactor, description)
         except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise SystemExit(
+            raise CannotServe(
                 f"filetransfer: {description!r} is not an endpoint to listen on: {error}"
             ) from error
         result: list[Any] = []
         endpoint.listen(self._factory).addBoth(result.append)
         if not result:
-            raise SystemExit(
+            raise CannotServe(
                 f"filetransfer: {description!r} cannot be listened on at once, and so not at all"
             )
         if isinstance(result[0], Failure):
             cause = cast(Exception, result[0].value)
-            raise SystemExit(
+            raise CannotServe(
                 f"filetransfer: cannot listen on {description}: {_describe_failure(cause)}"
             ) from cause
         return result[0]  # type: ignore[no-any-return]
