@@ -46,27 +46,32 @@ class Stream:
         close: called at the end.
 
     Attributes:
-        has_begun: whether it was given octets, so that nothing can be sent to it once more.
+        has_begun: whether octets are on their way into it, so that they cannot be sent once more.
     """
 
-    __slots__ = ("_close", "_write", "has_begun")
+    __slots__ = ("_close", "_is_closed", "_lock", "_write", "has_begun")
 
     def __init__(self, write: Callable[[Any], int | None], close: Callable[[], None]) -> None:
         self._write = write
         self._close = close
+        # Whoever gives up closes it in one thread while the last octets are still being written in another.
+        self._lock = threading.Lock()
+        self._is_closed = False
         self.has_begun = False
 
     def write(self, octets: bytes) -> None:
-        """Append octets; blocks. Raises OSError."""
-        self.has_begun = True
-        rest = memoryview(octets)
-        while rest:
-            written = self._write(rest)
-            rest = rest[len(rest) if written is None else written :]
+        """Append octets; blocks. Nothing happens when it is closed. Raises OSError."""
+        with self._lock:
+            rest = memoryview(octets)
+            while rest and not self._is_closed:
+                written = self._write(rest)
+                rest = rest[len(rest) if written is None else written :]
 
     def close(self) -> None:
-        """Flush it, and close it if it was opened here. Raises OSError."""
-        self._close()
+        """Flush it, and close it if it was opened here; blocks. Raises OSError."""
+        with self._lock:
+            self._is_closed = True
+            self._close()
 
 
 class PathDestination:
@@ -105,19 +110,19 @@ class PathDestination:
 
 def find_destination(
     local: LocalDestination, durability: Durability
-) -> PathDestination | Callable[[], Stream]:
+) -> PathDestination | Stream | Callable[[], Stream]:
     """Look at where something is to be written.
 
     Returns:
-        The file, or a function that opens the stream, and may wait for its other end.
+        The file; or the stream, or a function that opens it, and may wait for its other end.
 
     Raises:
         OSError: it is a directory, its directory is missing or may not be written to.
     """
     if isinstance(local, int):
-        return lambda: _open_descriptor(local)
+        return Stream(lambda octets: os.write(local, octets), lambda: None)
     if not isinstance(local, str | os.PathLike):
-        return lambda: Stream(local.write, local.flush)
+        return Stream(local.write, local.flush)
     # Absolute: the program may go to another directory before the file is published.
     path = os.path.abspath(local) if not os.path.isabs(local) else os.fspath(local)
     mode = _find_mode(path)
@@ -141,10 +146,6 @@ def _find_mode(path: str) -> int:
         return os.lstat(path).st_mode
     except FileNotFoundError:
         return stat.S_IFREG
-
-
-def _open_descriptor(descriptor: int) -> Stream:
-    return Stream(lambda octets: os.write(descriptor, octets), lambda: None)
 
 
 def _open_special(path: str) -> Stream:

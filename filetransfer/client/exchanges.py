@@ -179,6 +179,12 @@ class GetExchange(Exchange[Transferred]):
         """See :meth:`Exchange.open`."""
         return Get(self._name), None
 
+    def body_moved(self, count: int) -> None:
+        """See :meth:`Exchange.body_moved`."""
+        if isinstance(self._destination, Stream):
+            self._destination.has_begun = True
+        super().body_moved(count)
+
     def take(self, octets: bytes) -> None:
         """Take a small body, whole."""
         self.body_moved(len(octets))

@@ -36,6 +36,7 @@ from filetransfer.client.destinations import (
     LocalDestination,
     PathDestination,
     Publisher,
+    Stream,
     find_destination,
 )
 from filetransfer.client.exchanges import (
@@ -86,7 +87,8 @@ class Session:
     """What can be asked of one server. Made by :func:`connect`.
 
     All methods may be called while others are under way: requests go out in the order of the calls, over one
-    connection, without waiting for each other's answers.
+    connection, without waiting for each other's answers. (What has to be copied from a pipe first, or opened to write
+    to one, joins the order when that is done.)
 
     Attributes:
         server: what to call the server in messages, as ``host:port``.
@@ -209,7 +211,7 @@ class Session:
         found = find_destination(name.rpartition("/")[2] if local is None else local, durability)
         if isinstance(found, PathDestination):
             return await self._submit(GetExchange(name, found, self._publisher, progress))
-        stream = await deferToThread(found)
+        stream = found if isinstance(found, Stream) else await deferToThread(found)
         try:
             return await self._submit(GetExchange(name, stream, self._publisher, progress))
         finally:

@@ -1,11 +1,11 @@
 """A session without sockets: the test is the server, the clock and the threads.
 
-    rig = Rig(threads)
-    asked = rig.ask(rig.session.put(path, "a"))     begins to run; the reactor's next turn is rig.turn()
-    rig.link.sent()                                 what was written to the newest connection since the last look
-    rig.link.receive(octets)                        what the server says
-    rig.link.lose()                                 the connection ends
-    asked.result, asked.error                       what became of it
+rig = Rig(threads)
+asked = rig.ask(rig.session.put(path, "a"))     begins to run; the reactor's next turn is rig.turn()
+rig.link.sent()                                 what was written to the newest connection since the last look
+rig.link.receive(octets)                        what the server says
+rig.link.lose()                                 the connection ends
+asked.result, asked.error                       what became of it
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ class Transport(StringTransport):
     def write(self, data: bytes) -> None:
         self.link.writes.append(data)
 
-    def loseConnection(self) -> None:  # noqa: N802
+    def loseConnection(self) -> None:
         self.link.lose()
 
-    def abortConnection(self) -> None:  # noqa: N802
+    def abortConnection(self) -> None:
         self.link.was_aborted = True
         self.link.lose(ConnectionLost())
 

@@ -213,7 +213,9 @@ def test_every_answer_one_octet_at_a_time(rig: Rig, tmp_path: Path) -> None:
 
 def test_requests_of_one_turn_leave_together_and_in_order(rig: Rig, tmp_path: Path) -> None:
     files = [make(tmp_path, f"f{number}", b"x" * number) for number in range(20)]
-    asked = rig.ask(*[rig.session.put(file) for file in files], rig.session.get("f3", tmp_path / "g"))
+    asked = rig.ask(
+        *[rig.session.put(file) for file in files], rig.session.get("f3", tmp_path / "g")
+    )
     expected = b"".join(put(f"f{number}", b"x" * number) for number in range(20)) + get("f3")
     assert rig.link.writes == [expected]
     rig.answer(DONE * 7 + REFUSED + DONE * 12 + content("f3", b"xxx"))
