@@ -33,9 +33,11 @@ from filetransfer.wire.messages import (
     Refused,
     Request,
     Response,
+    Stat,
     Statistics,
     Summary,
     Unknown,
+    Working,
 )
 
 NAME_31 = "a-name-of-exactly-31-octets.txt"
@@ -347,6 +349,12 @@ UNSAYABLE: dict[str, tuple[Request, str]] = {
     "HTTP": (Change("ET a.tx", "b"), "HTTP or TLS"),
     "TLS": (Put("\x03" + "n" * 21, 0), "HTTP or TLS"),
     "an unknown code": (Unknown(5), "cannot say Unknown"),
+    "put, no size": (Put("a"), "cannot say"),
+    "put, parents": (Put("a", 1, parents=True), "cannot say"),
+    "get, from an offset": (Get("a", offset=1), "cannot say"),
+    "change, replace": (Change("a", "b", replace=True), "cannot say"),
+    "summary, a column": (Summary("a", column=2), "cannot say"),
+    "stat": (Stat("a"), "cannot say"),
 }
 
 
@@ -375,6 +383,11 @@ def test_largest_content() -> None:
 def test_server_does_not_say_a_name_that_is_too_long() -> None:
     with pytest.raises(LocalProtocolError):
         ServerConnection().encode(Content("n" * 32, 0), GET)
+
+
+def test_server_does_not_say_what_version_2_has() -> None:
+    with pytest.raises(LocalProtocolError, match="cannot answer"):
+        ServerConnection().encode(Working(), GET)
 
 
 def test_help_is_cut_at_31_octets() -> None:
