@@ -121,7 +121,7 @@ def _make_bench(arguments: argparse.Namespace, *, can_mount: bool) -> Iterator[B
             load=Load(scratch),
             areas=areas,
             scratch=scratch,
-            has_debian_peers=not arguments.quick,
+            is_quick=arguments.quick,
             processors=frozenset({0}) if arguments.pin else None,
         )
 

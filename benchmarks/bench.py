@@ -70,7 +70,7 @@ class Bench:
         load: the client.
         areas: where files are; the first is in memory, if there is such a thing.
         scratch: for everything else.
-        has_debian_peers: whether peers that are Debian packages take part.
+        is_quick: whether it only has to be seen that everything works: no peers that are Debian packages, no variants.
         processors: the servers may run on; None for all.
         left_out: what was missing, and what to install.
     """
@@ -79,7 +79,7 @@ class Bench:
     load: Load
     areas: Sequence[Area]
     scratch: Path
-    has_debian_peers: bool = True
+    is_quick: bool = False
     processors: frozenset[int] | None = None
     left_out: list[str] = field(default_factory=list)
     _roots: Iterator[int] = field(default_factory=itertools.count)
@@ -88,7 +88,7 @@ class Bench:
         """Give those of the peers that are installed; the others are noted as left out."""
         chosen: list[type[_Peer]] = []
         for peer in peers:
-            if peer.programs and not self.has_debian_peers:
+            if peer.programs and self.is_quick:
                 continue
             missing = peer.list_missing()
             missing += [
@@ -103,6 +103,10 @@ class Bench:
             else:
                 chosen.append(peer)
         return chosen
+
+    def has_disk(self, area: Area) -> bool:
+        """Tell whether the durable variant is worth a row of its own in an area."""
+        return area.name != "tmpfs" and not self.is_quick
 
     def interleave(
         self,

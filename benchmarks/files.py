@@ -40,7 +40,7 @@ def digest_file(path: Path) -> str:
 
 def check_file(path: Path, digest: str) -> None:
     """Raise Failed unless the file has this digest."""
-    if digest_file(path) != digest:
+    if not path.is_file() or digest_file(path) != digest:
         raise Failed(f"{path} is not what was sent")
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TypeVar
 
+from benchmarks.processes import Failed
+
 _Sample = TypeVar("_Sample")
 
 
@@ -64,7 +66,10 @@ def run_interleaved(
     for turn in range(runs + warm_up):
         for name, run in contestants.items():
             _show(f"    {name} {turn + (not warm_up)}/{runs}")
-            sample = run()
+            try:
+                sample = run()
+            except Failed as failure:
+                raise Failed(f"{name}: {failure}") from failure
             if turn >= warm_up:
                 samples[name].append(sample)
     _show("")

@@ -62,7 +62,7 @@ class OpensshPeer(CommandPeer):
         return self._sftp(f"put {source}/* {self.root}/")
 
     def _sftp(self, words: str) -> Command:
-        batch = self.scratch / "batch"
+        batch = self.scratch / f"batch-{words.split(maxsplit=1)[0]}"
         batch.write_text(words + "\n")
         options: list[str | Path] = [
             *("-i", self.scratch / "key"),

@@ -57,10 +57,10 @@ class VsftpdPeer(CommandPeer):
         return Command(["curl", "--silent", "--show-error", "-T", source, f"{self._url}/{name}"])
 
     def fetch_many(self, names: Sequence[str], destination: Path) -> Command:
-        return self._mirror(f"mirror -P8 --no-perms / {destination}")
+        return self._mirror(f"mirror -P8 --no-perms . {destination}")
 
     def store_many(self, source: Path, names: Sequence[str]) -> Command:
-        return self._mirror(f"mirror -R -P8 --no-perms {source} /")
+        return self._mirror(f"mirror -R -P8 --no-perms {source} .")
 
     def _mirror(self, words: str) -> Command:
         settings = "set ftp:use-mdtm no; set ftp:sync-mode no; set cmd:fail-exit yes"

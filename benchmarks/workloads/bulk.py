@@ -44,8 +44,7 @@ def measure(bench: Bench) -> Report:
                     PyftpdlibPeer,
                     TwistedFtpPeer,
                     ArticlePeer,
-                    # On tmpfs there is nothing to be durable on.
-                    *([DurableFileTransferPeer] if area.name != "tmpfs" else []),
+                    *([DurableFileTransferPeer] if bench.has_disk(area) else []),
                 )
             ]
             results = _measure_area(bench, area, peers)

@@ -41,7 +41,7 @@ def _measure_area(bench: Bench, area: Area) -> Table:
             NginxPeer,
             RsyncPeer,
             OpensshPeer,
-            *([DurableFileTransferPeer] if area.name != "tmpfs" else []),
+            *([DurableFileTransferPeer] if bench.has_disk(area) else []),
         ):
             peer = stack.enter_context(kind(bench.make_place(area)))
             (peer.root / "bulk").hardlink_to(source)

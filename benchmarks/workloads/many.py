@@ -38,7 +38,7 @@ def measure(bench: Bench) -> Report:
 
 def _measure_area(bench: Bench, area: Area, number: int) -> Table:
     count = bench.amounts.files
-    durable = [DurableFileTransferPeer] if area.name != "tmpfs" else []
+    durable = [DurableFileTransferPeer] if bench.has_disk(area) else []
     quick_peers = bench.choose(FileTransferPeer, RsyncPeer, *durable)
     slow_peers = bench.choose(*SLOW) if number == 0 else []
     results: dict[str, tuple[str, list[float], list[float]]] = {}
