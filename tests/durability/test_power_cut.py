@@ -14,6 +14,7 @@ The first two record one run and then cut its power at as many moments as one li
 
 import fcntl
 import logging
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -218,6 +219,44 @@ def test_clones_condemn_a_broken_recipe(tmp_path: Path) -> None:
     verdict = cut_clones(tmp_path, seed=1, count=5, recipe="without-any-fsync")
     logging.info("%s", verdict)
     assert verdict.lost
+
+
+def cut_downloads(directory: Path, durability: str) -> list[str]:
+    """Cut the power whenever ft-client has ended; give what was missing or torn."""
+    root, mountpoint = directory / "root", directory / "forgetful"
+    root.mkdir()
+    downloads = []
+    with forgetful.record(mountpoint, directory / "log") as recording, run_daemon(root) as daemon:
+        for number, size in enumerate((100, 65_536, 1_000_000)):
+            name = f"file{number}"
+            octets = Random(number).randbytes(size)
+            (root / name).write_bytes(octets)
+            server = f"127.0.0.1:{daemon.address[1]}"
+            images.run(
+                *(sys.executable, "-m", "filetransfer.cli", "--server", server, "get", name),
+                *("--durability", durability, "-o", str(mountpoint / name)),
+            )
+            downloads.append((name, octets, time.monotonic()))
+    damaged = []
+    for name, octets, moment in downloads:
+        state = cuts.Names()
+        for event in recording.events:
+            if event[0] < moment:
+                state.replay(event)
+        for seed, manner in enumerate(cuts.MANNERS):
+            if state.draw(Random(seed), manner).get(name) != octets:
+                damaged.append(f"{name}, {manner}")
+    return damaged
+
+
+@pytest.mark.needs_root("mount")
+def test_downloads_are_kept(tmp_path: Path) -> None:
+    assert not cut_downloads(tmp_path, "full")
+
+
+@pytest.mark.needs_root("mount")
+def test_downloads_without_fsync_are_not(tmp_path: Path) -> None:
+    assert len(cut_downloads(tmp_path, "none")) >= 3
 
 
 @pytest.mark.long
