@@ -27,6 +27,7 @@ from zope.interface import implementer
 
 from filetransfer.bodies.copied import BLOCK_OCTETS, send_copied
 from filetransfer.bodies.incoming import HeldBody, IncomingBody
+from filetransfer.bodies.route import goes_by_kernel, send_body
 from filetransfer.client.exchanges import Exchange, GetExchange
 from filetransfer.client.sources import CHANGED, MAX_SMALL_OCTETS, Body
 from filetransfer.errors import (
@@ -150,11 +151,7 @@ class ClientProtocol(Protocol):
         if self._is_over:
             return
         self._connection.receive(data)
-        try:
-            self._pull()
-        except RemoteProtocolError as error:
-            self._abort(error)
-        self._watch()
+        self._go_on()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop(self._silence)
@@ -219,8 +216,8 @@ class ClientProtocol(Protocol):
         try:
             await self._send_body(body, moved)
         except TransferInterrupted:
-            if not self._is_over:
-                # Not the connection: the file ended early.
+            # Of a lost connection connectionLost tells; or else the file ended early.
+            if not body.is_unchanged():
                 self._fail_bulk(exchange, SourceChanged(CHANGED))
         except Exception as error:  # noqa: BLE001 - whatever it is, the body cannot be finished
             self._fail_bulk(exchange, error)
@@ -231,14 +228,25 @@ class ClientProtocol(Protocol):
             body.close()
 
     async def _send_body(self, body: Body, moved: Callable[[int], None]) -> None:
-        """Send a large body. A kernel route has its place here, and nowhere else."""
         # The last block is held back until the file is known to be still what it was: a body that was begun can only
         # be spoilt by not being finished.
         held = min(body.size, BLOCK_OCTETS)
         first = body.size - held
-        await send_copied(self._outlet, body.descriptor, body.offset, first, moved)
-        body.check_unchanged()
+        await self._send_run(body.descriptor, body.offset, first, moved)
+        if not body.is_unchanged():
+            raise SourceChanged(CHANGED)
         await send_copied(self._outlet, body.descriptor, body.offset + first, held, moved)
+
+    async def _send_run(
+        self, descriptor: int, offset: int, count: int, moved: Callable[[int], None]
+    ) -> None:
+        if not goes_by_kernel(self.transport, count):
+            await send_copied(self._outlet, descriptor, offset, count, moved)
+            return
+        # The kernel's route has a producer of its own, and returns when all has left.
+        self.transport.unregisterProducer()
+        await send_body(self.transport, descriptor, offset, count, moved)
+        self.transport.registerProducer(self, True)
 
     def _fail_bulk(self, exchange: Exchange[Any], error: Exception) -> None:
         exchange.fail(error)
@@ -254,6 +262,14 @@ class ClientProtocol(Protocol):
             self.drop()
 
     # Responses.
+
+    def _go_on(self) -> None:
+        """Take what the decoder has."""
+        try:
+            self._pull()
+        except RemoteProtocolError as error:
+            self._abort(error)
+        self._watch()
 
     def _pull(self) -> None:
         while not self._is_over:
@@ -303,7 +319,14 @@ class ClientProtocol(Protocol):
 
     def _receive_bulk(self, exchange: GetExchange) -> None:
         source = _BulkSource(self._connection, self._give_up_body)
-        body = self._body = IncomingBody(source, self._hold_back, exchange.body_moved)
+
+        def moved(count: int) -> None:
+            self._note_move()
+            exchange.body_moved(count)
+
+        body = self._body = IncomingBody(
+            source, self._hold_back, moved, self.transport, self._go_on
+        )
         # It begins to receive, or has failed, before this returns.
         Deferred.fromCoroutine(exchange.receive(body))
         if exchange.is_over:
@@ -311,12 +334,14 @@ class ClientProtocol(Protocol):
 
     def _give_up_body(self) -> None:
         body, self._body = self._body, None
+        is_by_kernel = isinstance(body, IncomingBody) and body.is_by_kernel
         if body is not None:
             body.fail(TransferInterrupted("nobody wants it any more"))
-        self._connection.discard_body()
-        self._hold_back(False)
-        if self._connection.run > _MAX_DISCARDED_OCTETS:
+        if is_by_kernel or self._connection.run > _MAX_DISCARDED_OCTETS:
             self.drop()
+        else:
+            self._connection.discard_body()
+            self._hold_back(False)
 
     def _end_body(self) -> None:
         body, self._body = self._body, None
@@ -347,7 +372,7 @@ class ClientProtocol(Protocol):
     def _end_with_silence(self) -> None:
         self._silence = None
         self._connection.receive_silence()
-        self.dataReceived(b"")
+        self._go_on()
 
     # Deadlines.
 
@@ -373,13 +398,17 @@ class ClientProtocol(Protocol):
         self._deadline = None
         if not self.unanswered:
             return
-        if self._is_held_back:
+        if self._is_held_back and not self._awaits_peer():
             self._note_move()
         left = self._moved_at + self._timeout_seconds - self._clock.seconds()
         if left > 0:
             self._deadline = self._clock.callLater(left, self._check_deadline)
         else:
             self._abort(TransferTimeout(f"nothing moved for {self._timeout_seconds:g} seconds"))
+
+    def _awaits_peer(self) -> bool:
+        """Tell whether a body moves past Python, and nothing comes."""
+        return isinstance(self._body, IncomingBody) and self._body.awaits_peer
 
     # The end.
 

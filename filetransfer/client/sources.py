@@ -57,11 +57,10 @@ class Body:
             self.octets = _read_small(descriptor, offset, self.size)
             self.size = len(self.octets)
 
-    def check_unchanged(self) -> None:
-        """Compare the open file with what it was. Raises SourceChanged."""
+    def is_unchanged(self) -> bool:
+        """Tell whether the open file is what it was."""
         status = os.fstat(self.descriptor)
-        if status.st_size - self.offset != self.size or status.st_mtime_ns != self._modified:
-            raise SourceChanged(CHANGED)
+        return status.st_size - self.offset == self.size and status.st_mtime_ns == self._modified
 
     def close(self) -> None:
         """Close what was opened for this attempt; a second call does nothing."""
