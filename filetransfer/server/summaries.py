@@ -81,7 +81,7 @@ class _Child(ProcessProtocol):
             statistics = parse_result(self._output)
         except NotANumber as error:
             result.errback(NotNumeric(str(error)))
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it wrote: else its place would be taken for ever
             complaint = self._complaint.decode("utf-8", "replace")
             result.errback(ChildFailed(f"{error}; {reason.getErrorMessage()}; {complaint!r}"))
         else:
