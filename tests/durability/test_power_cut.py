@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from random import Random
 
@@ -26,6 +26,7 @@ import cuts
 import forgetful
 import images
 import pytest
+import xxhash
 from daemons import run_daemon
 from uploads import (
     Uploader,
@@ -37,6 +38,7 @@ from uploads import (
     uploading,
 )
 
+from filetransfer.names import check_path
 from filetransfer.store.directory import DirectoryStore
 
 PARTS = ".ft-store/parts"
@@ -68,6 +70,18 @@ def start_again(root: Path) -> None:
     """Let a store start on what is left, and see that it has removed the parts."""
     DirectoryStore(root, on_committed=lambda batch: None).close()
     assert not list((root / PARTS).iterdir())
+
+
+def check_records(root: Path) -> None:
+    """Every file, acknowledged or not, has the digest that is recorded beside it."""
+    store = DirectoryStore(root, on_committed=lambda batch: None)
+    try:
+        for path in digest_tree(root):
+            with closing(store.open_download(check_path(path))) as download:
+                octets = download.read(0, download.size)
+                assert download.read_recorded_digest() == xxhash.xxh3_128_digest(octets)
+    finally:
+        store.close()
 
 
 def materialise(contents: dict[str, bytes], root: Path) -> None:
@@ -126,6 +140,8 @@ def cut_blocks(
         with images.mount_image(image, inner):
             verdict.add(judge_all(uploaders, digest_tree(inner), cut.moment))
             start_again(inner)
+            if recipe == "whole":
+                check_records(inner)
         image.unlink()
     state.close()
     return verdict
