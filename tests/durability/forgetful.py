@@ -239,6 +239,9 @@ def record(mountpoint: Path, log: Path) -> Iterator[Recording]:
             yield recording
         finally:
             process.stdin.close()
+            if process.wait() != 0:
+                # It has died: what it had mounted is still there.
+                subprocess.run(["umount", "--lazy", str(mountpoint)], check=False)
     with log.open("rb") as stream:
         recording.events = pickle.load(stream)
     log.unlink()

@@ -176,6 +176,7 @@ def cut_clones(directory: Path, *, seed: int, count: int, recipe: str = "whole")
             with images.mount_image(host / f"cut{which}", inner):
                 verdict.add(judge_all(uploaders, digest_tree(inner), moment))
                 start_again(inner)
+    (directory / "host.image").unlink()
     return verdict
 
 
