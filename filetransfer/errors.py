@@ -5,6 +5,7 @@ The tree::
     FileTransferError
       LocalProtocolError     we tried to say what this version cannot say, or out of turn
       RemoteProtocolError    the peer broke the rules: the connection is over
+        ReconnectInVersion1  the server did not answer what an older one need not understand
       TransferInterrupted    the connection ended, or went silent, in the middle of something
       StoreUnavailable       a store cannot be opened: one line for the person who starts the daemon
       RequestRefused         no to one request; the connection lives
@@ -32,6 +33,10 @@ class LocalProtocolError(FileTransferError):
 
 class RemoteProtocolError(FileTransferError):
     """The peer broke the rules of the protocol: nothing it sends can be understood any more."""
+
+
+class ReconnectInVersion1(RemoteProtocolError):
+    """The server did not say whether it speaks version 2: ask it on a new connection, in version 1."""
 
 
 class TransferInterrupted(FileTransferError):
@@ -76,13 +81,15 @@ class RequestRefused(FileTransferError):
     Attributes:
         word: what version 2 calls this refusal.
         about: which of the request's names the refusal is about: ``"path"``, ``"to"``, or ``""`` for neither.
+        retry_after: seconds after which the same request may succeed, >= 0; None when nobody knows.
     """
 
     word: ClassVar[str] = "internal"
 
-    def __init__(self, message: str, *, about: str = "") -> None:
+    def __init__(self, message: str, *, about: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)
         self.about = about
+        self.retry_after = retry_after
 
 
 class NotFound(RequestRefused):

@@ -43,6 +43,11 @@ def test_a_refusal_is_about_a_name_or_none(leaf: type[errors.RequestRefused]) ->
     assert leaf("why", about="to").about == "to"
 
 
+def test_a_refusal_may_say_when_to_try_again() -> None:
+    assert errors.Busy("why").retry_after is None
+    assert errors.Busy("why", retry_after=5).retry_after == 5
+
+
 def test_an_interrupted_transfer_says_how_far_it_came() -> None:
     assert errors.TransferInterrupted("lost").offset == 0
     assert errors.TransferTimeout("silent", 7).offset == 7

@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import ClassVar
 
 from filetransfer.errors import LocalProtocolError, RemoteProtocolError
-from filetransfer.wire.messages import BodyEnd, Event
+from filetransfer.wire.messages import BodyEnd, EndOfMessages, Event
 
 
 class State(IntEnum):
@@ -83,6 +83,11 @@ class Decoder:
         """Whether not one octet of a next message has come."""
         return self.state is AWAITING_HEADER and not self.available
 
+    @property
+    def has_body(self) -> bool:
+        """Whether the message that was given last has a body whose end was not given yet."""
+        return self.state is RECEIVING_BODY or self.state is DISCARDING_BODY
+
     def next_event(self) -> Event | None:
         """Pull the next event out.
 
@@ -135,6 +140,10 @@ class Decoder:
         self._position = end
         return octets
 
+    def read_end(self) -> Event | None:
+        """Say whether there will be a next message, of which nothing has come."""
+        return EndOfMessages() if self._is_at_eof else None
+
     def read_body(self) -> Event | None:
         """Wait until the driver has moved the run."""
         if self.run:
@@ -144,6 +153,10 @@ class Decoder:
 
     def read_discarded(self) -> Event | None:
         """Throw the run away as it comes."""
+        self.discard_run()
+        return self.read_body()
+
+    def discard_run(self) -> None:
+        """Throw away what there is of the run."""
         self._position += (count := min(self.run, self.available))
         self.run -= count
-        return self.read_body()

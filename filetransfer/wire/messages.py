@@ -11,7 +11,7 @@ Source: protocol, section 2, the table of requests; section 1 has the first five
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -20,15 +20,20 @@ from filetransfer.errors import RequestRefused
 # The bounds are checked where a message is decoded: msgspec would take -1 for an int, and "" for a delimiter.
 Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Nanoseconds = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Seconds = Annotated[int, Meta(ge=0, le=2**63 - 1)] | Annotated[float, Meta(ge=0, le=2**63)]
 Mode = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Etag = Annotated[str, Meta(min_length=1, max_length=64)]
 Token = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Column = Annotated[int, Meta(ge=1, le=2**63 - 1)] | str
 Delimiter = Annotated[str, Meta(min_length=1, max_length=1)]
 PageLimit = Annotated[int, Meta(ge=1, le=100_000)]
-Kind = Literal["file", "directory", "other"]
 Digests = dict[str, bytes]
 """From the name of an algorithm to the octets of a digest."""
+
+
+def _check_either(path: str | None, upload: bytes | None) -> None:
+    if (path is None) is (upload is None):
+        raise ValueError("it names a path or an upload, and not both")
 
 
 @dataclass(slots=True)
@@ -93,9 +98,9 @@ class Help:
 
 @dataclass(slots=True)
 class List:
-    """List what is in a directory, at most ``limit`` entries that come after the path ``after``."""
+    """List what is in a directory, or in the root: at most ``limit`` entries that come after the path ``after``."""
 
-    path: str = ""
+    path: str | None = None
     recursive: bool = False
     after: str | None = None
     limit: PageLimit = 100_000
@@ -103,20 +108,26 @@ class List:
 
 @dataclass(slots=True)
 class Stat:
-    """Say what is known of a path, or of an upload."""
+    """Say what is known of a path, or of an upload. Raises ValueError: it names both, or neither."""
 
     path: str | None = None
     upload: Token | None = None
 
+    def __post_init__(self) -> None:
+        _check_either(self.path, self.upload)
+
 
 @dataclass(slots=True)
 class Delete:
-    """Remove a file, a directory, or what an upload has left."""
+    """Remove a file, a directory, or what an upload has left. Raises ValueError: it names two, or nothing."""
 
     path: str | None = None
     recursive: bool = False
     if_match: Etag | None = None
     upload: Token | None = None
+
+    def __post_init__(self) -> None:
+        _check_either(self.path, self.upload)
 
 
 @dataclass(slots=True)
@@ -132,7 +143,7 @@ class Authenticate:
     """Say who asks, in the terms of a mechanism."""
 
     mechanism: str
-    response: bytes = b""
+    response: bytes
 
 
 @dataclass(slots=True)
@@ -244,7 +255,11 @@ class Listing:
 
 @dataclass(slots=True)
 class Status:
-    """The answer to STAT: of a path, of an upload, or of what an upload became (kind ``published``)."""
+    """The answer to STAT: of a path, of an upload, or of what an upload became (kind ``published``).
+
+    Raises:
+        ValueError: it has no kind, nor the offset of an upload.
+    """
 
     kind: Literal["file", "directory", "other", "published"] | None = None
     size: Size | None = None
@@ -254,6 +269,10 @@ class Status:
     digest: Digests = field(default_factory=dict)
     offset: Size | None = None
     path: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind is None and self.offset is None:
+            raise ValueError("it has no kind, nor the offset of an upload")
 
 
 @dataclass(slots=True)
@@ -308,13 +327,33 @@ Response = (
 
 @dataclass(slots=True)
 class Greeting:
-    """What a server says first in version 2."""
+    """What a server says first in version 2: who it is, what it can, and how much of it."""
 
     version: Size
     software: str = ""
     features: list[str] = field(default_factory=list)
     limits: dict[str, int] = field(default_factory=dict)
     mechanisms: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Unavailable:
+    """What a server says first that cannot serve, and then closes. ``error`` is Busy or ShuttingDown."""
+
+    error: RequestRefused
+
+
+@dataclass(slots=True)
+class VersionChosen:
+    """It is known which version the connection speaks.
+
+    Attributes:
+        connection: what to feed, ask and speak through from here on (see ``wire/connection.py``).
+        octets: what to send first; may be empty.
+    """
+
+    connection: Any
+    octets: bytes = b""
 
 
 @dataclass(slots=True)
@@ -328,7 +367,8 @@ class BodyEnd:
 
     Attributes:
         digest: of the body, or for PUT of the whole file.
-        refusal: why the body is of no use: its sender gave it up, or what ended it made no sense.
+        refusal: why the body is of no use: its sender gave it up, it was longer or shorter than promised, or what
+            ended it made no sense. Without one, the body has exactly the octets that were promised.
         more: the path to go on after, in a LIST that its limit cut short.
         hidden: entries that LIST left out.
     """
@@ -344,4 +384,6 @@ class EndOfMessages:
     """The peer will send nothing more, and stopped between two messages."""
 
 
-Event = Request | Response | Greeting | BodyRun | BodyEnd | EndOfMessages
+Event = (
+    Request | Response | Greeting | Unavailable | VersionChosen | BodyRun | BodyEnd | EndOfMessages
+)

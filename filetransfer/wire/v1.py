@@ -38,6 +38,7 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
+from typing import ClassVar
 
 from filetransfer.errors import (
     LocalProtocolError,
@@ -58,10 +59,10 @@ from filetransfer.wire.decoder import (
     Decoder,
 )
 from filetransfer.wire.messages import (
+    BodyEnd,
     Change,
     Content,
     Done,
-    EndOfMessages,
     Event,
     Get,
     Help,
@@ -78,6 +79,9 @@ from filetransfer.wire.messages import (
 MAX_NAME_OCTETS = 31
 MAX_NEW_NAME_OCTETS = 255
 MAX_SIZE = 2**32 - 1
+
+SILENCE_SECONDS = 1.0
+"""Without another octet, after which a bare summary has ended. Source: protocol, section 1, rule 10."""
 
 HELP_TEXT = "bye change get help put summary"
 SUMMARY_NAME = b"summary.txt"
@@ -100,7 +104,30 @@ _BARE_OPENING = b"Max: "
 _STATISTICS_TEXT = re.compile(rb"\s*Max:\s*(\S+)\s+Min:\s*(\S+)\s+Avg:\s*(\S+)\s*")
 
 
-class ServerCodec(Decoder):
+class _Codec(Decoder):
+    """What both ends share: a body is one run, and what it is stands in the head before it."""
+
+    __slots__ = ()
+
+    max_run: ClassVar[int] = MAX_SIZE
+    has_trailers: ClassVar[bool] = False
+
+    def encode_run(self, count: int) -> bytes:
+        """Give the octets that stand before a run of a body: none."""
+        return b""
+
+    def encode_body_end(self, end: BodyEnd) -> bytes:
+        """Give the octets that stand behind the last run of a body: none.
+
+        Raises:
+            LocalProtocolError: the body has not ended, and must not go on: only failing the connection can say that.
+        """
+        if end.refusal is not None:
+            raise LocalProtocolError("version 1 cannot end a body early")
+        return b""
+
+
+class ServerCodec(_Codec):
     """The server's end: requests in, responses out.
 
     Args:
@@ -117,7 +144,7 @@ class ServerCodec(Decoder):
     def _read_header(self) -> Event | None:
         position = self._position
         if position == len(self._octets):
-            return EndOfMessages() if self._is_at_eof else None
+            return self.read_end()
         if self._is_opening and self._may_be_foreign():
             return None
         octet = self._octets[position]
@@ -230,10 +257,12 @@ class ServerCodec(Decoder):
         raise LocalProtocolError(f"version 1 cannot answer {response}")
 
 
-class ClientCodec(Decoder):
+class ClientCodec(_Codec):
     """The client's end: requests out, responses in, matched to the requests in order."""
 
     __slots__ = ("_expected",)
+
+    is_ready: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -273,6 +302,11 @@ class ClientCodec(Decoder):
         raise LocalProtocolError(f"version 1 cannot say {request}")
 
     @property
+    def silence_seconds(self) -> float | None:
+        """How long a silence is worth :meth:`receive_silence`; None when none is."""
+        return SILENCE_SECONDS if self.may_end_with_silence else None
+
+    @property
     def may_end_with_silence(self) -> bool:
         """Whether a second without another octet ends the response (rule 10): its third bare line has begun."""
         if self.state is not BARE_TEXT:
@@ -287,7 +321,7 @@ class ClientCodec(Decoder):
 
     def _read_header(self) -> Event | None:
         if not self.available:
-            return EndOfMessages() if self._is_at_eof else None
+            return self.read_end()
         if not self._expected:
             raise RemoteProtocolError("the server answered what was not asked")
         request = self._expected[0]
