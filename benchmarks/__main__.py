@@ -141,8 +141,13 @@ def _run(arguments: argparse.Namespace, bench: Bench, *, is_isolated: bool) -> N
         facts = machine.describe(is_isolated=is_isolated, processors=processors)
         print(f"{name} (load {os.getloadavg()[0]:.2f})", file=sys.stderr)
         bench.left_out.clear()
+        bench.versions.clear()
         started = time.monotonic()
         report = WORKLOADS[name](bench)
+        bench.empty()
+        if bench.versions:
+            versions = ", ".join(f"{name} {version}" for name, version in bench.versions.items())
+            facts.append(("Versions", versions))
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
         for table in report.tables:
             print(format_table(table))

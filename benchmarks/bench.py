@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TypeVar
 from benchmarks.files import empty_directory
 from benchmarks.load import Load
 from benchmarks.machine import Area
-from benchmarks.peers.peer import Peer, Place, find_program
+from benchmarks.peers.peer import Peer, Place, find_program, find_versions
 from benchmarks.runs import run_interleaved
 
 _Sample = TypeVar("_Sample")
@@ -73,6 +74,7 @@ class Bench:
         is_quick: whether it only has to be seen that everything works: no peers that are Debian packages, no variants.
         processors: the servers may run on; None for all.
         left_out: what was missing, and what to install.
+        versions: of the peers that took part.
     """
 
     amounts: Amounts
@@ -82,6 +84,7 @@ class Bench:
     is_quick: bool = False
     processors: frozenset[int] | None = None
     left_out: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
     _roots: Iterator[int] = field(default_factory=itertools.count)
 
     def choose(self, *peers: type[_Peer]) -> list[type[_Peer]]:
@@ -102,6 +105,7 @@ class Bench:
                     self.left_out.append(note)
             else:
                 chosen.append(peer)
+                self.versions.update(find_versions(peer))
         return chosen
 
     def has_disk(self, area: Area) -> bool:
@@ -125,6 +129,13 @@ class Bench:
     def count_runs(self, most: int | None = None) -> int:
         """Give how many rounds count, but no more than ``most``."""
         return self.amounts.runs if most is None else min(self.amounts.runs, most)
+
+    def empty(self) -> None:
+        """Remove what a workload left in the areas."""
+        for area in self.areas:
+            for left in area.path.iterdir():
+                if left.name != "lost+found":
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def make_place(self, area: Area) -> Place:
         """Give a peer an empty directory to serve."""

@@ -50,7 +50,6 @@ class ServerProcess:
                 stderr=subprocess.STDOUT,
                 cwd=directory,
                 env={**os.environ, **(environment or {})},
-                start_new_session=True,
             )
         if processors is not None:
             os.sched_setaffinity(self._process.pid, processors)

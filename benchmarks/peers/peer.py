@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import importlib.util
 import itertools
 import os
 import shutil
+import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -134,6 +137,22 @@ class CommandPeer(Peer):
     @abstractmethod
     def store_many(self, source: Path, names: Sequence[str]) -> Command:
         """Store all files of the directory ``source``, which are ``names``, in the root."""
+
+
+def find_versions(peer: type[Peer]) -> dict[str, str]:
+    """Give the versions of what a peer and its client are made of, as far as they can be found."""
+    versions = {name: importlib.metadata.version(name) for name in peer.modules}
+    programs = {peer.package} if peer.programs else set()
+    for name in sorted(programs | set(getattr(peer, "tool_programs", ()))):
+        # A Debian package mostly has the name of its program.
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            versions[name] = subprocess.run(
+                ["dpkg-query", "-W", "-f", "${Version}", name],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+    return versions
 
 
 def find_program(name: str) -> str | None:

@@ -16,6 +16,7 @@ class TwistedFtpPeer(Peer):
     """One user who may write."""
 
     name = "twisted.protocols.ftp"
+    modules = ("twisted",)
 
     def list_arguments(self) -> Sequence[str | Path]:
         program = PROGRAMS / "twisted_ftp_server.py"

@@ -59,11 +59,11 @@ def _measure_area(bench: Bench, area: Area, peers: Sequence[Peer]) -> Results:
     results: Results = {}
     for connections in CONNECTIONS:
         each = size // connections
-        digest = ""
+        source = area.path / "bulk"
+        digest = make_file(source, each, bench.load)
+        flush(area.path)
         for peer in peers:
-            digest = make_file(peer.root / "bulk", each, bench.load)
-            flush(area.path)
-        for peer in peers:
+            (peer.root / "bulk").hardlink_to(source)
             wire = peer.open_wire()
             if read_digest(wire, "bulk") != digest:
                 raise AssertionError(f"{peer.name} sent something else")
@@ -75,8 +75,7 @@ def _measure_area(bench: Bench, area: Area, peers: Sequence[Peer]) -> Results:
                 if not isinstance(peer, DurableFileTransferPeer)
             },
         )
-        for peer in peers:
-            remove_files([peer.root / "bulk"])
+        remove_files([source, *(peer.root / "bulk" for peer in peers)])
         flush(area.path)
         results["PUT", connections] = bench.interleave(
             {peer.name: _put_by(bench, peer, connections, each, digest) for peer in peers},

@@ -63,9 +63,10 @@ def _measure_area(bench: Bench, area: Area) -> Table:
             stack.enter_context(kind(bench.make_place(area)))
             for kind in bench.choose(FileTransferPeer, NginxPeer)
         ]
+        digest = make_file(area.path / "bulk", bench.amounts.size, bench.load)
         for peer in peers:
             (peer.root / NAME).write_bytes(b"x")
-            digest = make_file(peer.root / "bulk", bench.amounts.size, bench.load)
+            (peer.root / "bulk").hardlink_to(area.path / "bulk")
             _check(bench, peer, digest)
         flush(area.path)
         cases = ["idle", "bulk GET", "bulk PUT"]
