@@ -98,6 +98,9 @@ class IncomingBody:
         self._set_paused(True)
         fed = self._source.take_body(self._source.run)
         self._moved(len(fed))
+        if self._error is not None:
+            # Whoever was told gave the body up: nobody would stop the receiver any more.
+            return
         receiver = self._kernel = kernel.KernelReceiver(self._transport, sink, self._note_moved)
         try:
             await receiver.receive(fed, self._source.run)
