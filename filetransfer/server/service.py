@@ -122,7 +122,7 @@ class Daemon(Service):
     def _listen(self, description: str) -> IListeningPort:
         try:
             endpoint = serverFromString(self._reactor, description)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise CannotServe(
                 f"filetransfer: {description!r} is not an endpoint to listen on: {error}"
             ) from error
