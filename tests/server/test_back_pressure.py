@@ -6,7 +6,10 @@ from doubles import DONE, HELP, HELP_REPLY, READ_OCTETS, Peer, Rig, content, get
 from filetransfer.bodies.copied import BLOCK_OCTETS, MAX_PENDING_OCTETS
 
 MEBIBYTE = 1024 * 1024
-MANY = 300_000
+# Requests of 32 octets, whose answers have 36.
+LONG_NAME = "x" * 31
+MANY = 16 * 1024
+REQUESTS, REPLIES = get(LONG_NAME) * MANY, content(LONG_NAME, b"") * MANY
 
 
 def send_all(rig: Rig, peer: Peer, octets: bytes) -> None:
@@ -15,15 +18,16 @@ def send_all(rig: Rig, peer: Peer, octets: bytes) -> None:
 
 
 def test_peer_that_pipelines_and_never_reads_is_read_no_more(rig: Rig) -> None:
+    rig.store.files = {LONG_NAME: b""}
     peer = rig.connect()
     peer.wire.is_stuck = True
-    send_all(rig, peer, HELP * MANY)
+    send_all(rig, peer, REQUESTS)
     assert len(peer.received) <= 2 * READ_OCTETS
-    assert peer.unread_octets > MANY - 3 * READ_OCTETS
+    assert peer.unread_octets > len(REQUESTS) - 5 * READ_OCTETS
     peer.wire.is_stuck = False
     peer.wire.drain()
     rig.settle()
-    assert peer.received == HELP_REPLY * MANY
+    assert peer.received == REPLIES
 
 
 @pytest.mark.parametrize("size", [1, 1000, 64 * 1024, 64 * 1024 + 1, 200 * 1024, 3 * MEBIBYTE])
@@ -107,13 +111,13 @@ def test_many_bulk_uploads_on_one_connection_wait_for_the_disk(rig: Rig) -> None
 
 
 def test_peer_whose_requests_wait_is_read_until_its_end_can_be_seen(rig: Rig) -> None:
-    rig.store.files = {"a": b"1"}
+    rig.store.files = {"a": b"1", LONG_NAME: b""}
     rig.store.is_cached = False
     peer = rig.connect()
-    send_waiting = get("a") + HELP * 1000
-    peer.send(send_waiting)
+    peer.send(get("a") + HELP * 1000)
     assert peer.unread_octets == 0
-    peer.send(HELP * MANY)
-    assert peer.unread_octets > MANY - 3 * READ_OCTETS
+    rig.store.is_cached = True
+    peer.send(REQUESTS)
+    assert peer.unread_octets > len(REQUESTS) - 3 * READ_OCTETS
     rig.settle()
-    assert peer.received == content("a", b"1") + HELP_REPLY * (1000 + MANY)
+    assert peer.received == content("a", b"1") + HELP_REPLY * 1000 + REPLIES

@@ -1,7 +1,7 @@
 """Which requests may be under way together: by cases, and against a model that compares every two paths."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filetransfer.server.order import PathsInProgress, list_paths, list_written_paths
@@ -85,6 +85,7 @@ PATHS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_as_a_naive_model(data: st.DataObject) -> None:
     in_progress = PathsInProgress()
