@@ -168,6 +168,7 @@ def digest(octets: bytes) -> bytes:
     return running.digest()
 
 
+@mock.patch.object(kernel, "DIGEST_OCTETS", 1)
 @over_loopback
 async def test_most_of_it_is_digested_when_the_last_octet_comes(loop: Loopback) -> None:
     part = Part(loop.make_file())
