@@ -95,6 +95,10 @@ class Root(HeldDirectory):
         """
         return self._open_beneath(self._descriptor, encode_path(path), flags | _ALWAYS)
 
+    def open_octets(self, path: bytes, flags: int) -> int:
+        """As :meth:`open`, for a path as a directory of the root has it: no text, perhaps; ``.`` for the root."""
+        return self._open_beneath(self._descriptor, path, flags | _ALWAYS)
+
     def open_cached(self, path: str, flags: int) -> int | None:
         """As :meth:`open`, but None when that could block, or when the kernel cannot tell."""
         if not self._can_open_cached:

@@ -2,7 +2,7 @@
 
     openat2            Linux 5.6; RESOLVE_CACHED 5.12
     renameat2          Linux 3.15, glibc 2.28; where it or the file system's support is missing, link and unlink
-    sync_file_range    only to begin writing out, never to rely on
+    sync_file_range    only to write out, never to rely on
     fstatfs            only to recognise a file system that lives in memory
 
 All through ctypes, which releases the interpreter's lock during the call.
@@ -28,6 +28,7 @@ RESOLVE_CACHED = 0x20
 _OPENAT2 = 437 if sys.platform == "linux" and os.uname().machine != "alpha" else -1
 _RENAME_NOREPLACE = 1
 _SYNC_FILE_RANGE_WRITE = 2
+_SYNC_FILE_RANGE_ALL = 7
 # include/uapi/linux/magic.h: TMPFS_MAGIC, RAMFS_MAGIC
 _MEMORY_FILE_SYSTEMS = (0x01021994, 0x858458F6)
 
@@ -140,6 +141,15 @@ def start_writeback(descriptor: int) -> None:
     """
     if _sync_file_range is not None:  # pragma: no branch - as above
         _sync_file_range(descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
+
+
+def write_out(descriptor: int) -> None:
+    """Write a file's octets out and wait for it; does nothing where that cannot be. No flush of the disk, no promise.
+
+    What a program stores into a mapping of the file afterwards has a new modification time.
+    """
+    if _sync_file_range is not None:  # pragma: no branch - as above
+        _sync_file_range(descriptor, 0, 0, _SYNC_FILE_RANGE_ALL)
 
 
 def is_in_memory(descriptor: int) -> bool:

@@ -6,10 +6,11 @@ import errno
 import os
 import stat
 
-from filetransfer.errors import Internal, IsDirectory, refusal_from_os_error
+from filetransfer.errors import Internal, IsDirectory, RequestRefused, refusal_from_os_error
 from filetransfer.store.beneath import close_quietly
-from filetransfer.store.records import compute_etag, read_digest
+from filetransfer.store.records import compute_etag, is_marked, parse_record, read_attribute
 
+_DAMAGED = "the file is damaged on the server's disk: it must be sent again, or restored there"
 _WOULD_BLOCK = (errno.EAGAIN, errno.EOPNOTSUPP)
 
 
@@ -22,10 +23,14 @@ class FileDownload:
 
     Raises:
         IsDirectory: it is not a regular file.
+        Internal: the scrub found it damaged.
         RequestRefused: another leaf, for a failed system call.
     """
 
-    __slots__ = ("_descriptor", "_is_in_memory", "_status", "etag", "mode", "modified", "size")
+    __slots__ = (
+        *("_attribute", "_descriptor", "_is_in_memory", "_status"),
+        *("etag", "mode", "modified", "size"),
+    )
 
     def __init__(self, descriptor: int, *, is_in_memory: bool) -> None:
         self._descriptor = descriptor
@@ -34,10 +39,13 @@ class FileDownload:
             self._status = status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise IsDirectory("is a directory or a special file", about="path")
+            self._attribute = _read_attribute(descriptor)
+            if is_marked(self._attribute, status):
+                raise Internal(_DAMAGED, about="path")
         except OSError as error:
             self.close()
             raise refusal_from_os_error(error, about="path") from error
-        except IsDirectory:
+        except RequestRefused:
             self.close()
             raise
         self.size = status.st_size
@@ -101,11 +109,21 @@ class FileDownload:
         return bytes(buffer) if count == self.size else None
 
     def read_recorded_digest(self) -> bytes | None:
-        """Give the xxh3-128 that was recorded when the file was published; None when it is not known (any more)."""
-        return read_digest(self._descriptor, self._status)
+        """Give the xxh3-128 that was recorded for the file as it was when it was opened; None when it is not known."""
+        record = parse_record(self._attribute, self._status)
+        return None if record is None else record.digest
 
     def close(self) -> None:
         """Close it; a second call does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             close_quietly(descriptor)
+
+
+def _read_attribute(descriptor: int) -> bytes:
+    """Give what is recorded of the file; costs a GET 1.1 µs where there is a record, 2.1 where there is none."""
+    try:
+        return read_attribute(descriptor)
+    except OSError:
+        # Whatever the reason: the digest is not known, and reading will tell what is wrong with the disk.
+        return b""

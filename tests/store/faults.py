@@ -21,16 +21,19 @@ from filetransfer.store import (
     files,
     parts,
     records,
+    scrub,
     space,
     stable,
     upload,
 )
 
-_MODULES = (beneath, calls, commit, directory, files, parts, records, space, stable, upload)
+_MODULES = (
+    *(beneath, calls, commit, directory, files, parts, records, scrub, space, stable, upload),
+)
 _CALLS = [
     *("open", "close", "mkdir", "chmod", "fchmod", "stat", "fstat", "statvfs", "access"),
     *("rename", "link", "unlink", "scandir", "pread", "preadv", "pwrite", "ftruncate", "fsync"),
-    *("setxattr", "getxattr"),
+    *("setxattr", "getxattr", "posix_fadvise"),
 ]
 
 

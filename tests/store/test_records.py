@@ -14,6 +14,10 @@ from filetransfer.store import records
 DIGEST = bytes(range(16))
 
 
+def read(descriptor: int) -> records.Record | None:
+    return records.parse_record(records.read_attribute(descriptor), os.fstat(descriptor))
+
+
 def test_an_etag_differs_whenever_the_content_may_have_changed(tmp_path: LocalPath) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"a")
@@ -42,7 +46,7 @@ def test_a_time_before_1970(tmp_path: LocalPath) -> None:
     assert records.compute_etag(os.stat(path))
     with open(path, "rb") as file:
         records.DigestRecords().write(file.fileno(), DIGEST, os.fstat(file.fileno()))
-        assert records.read_digest(file.fileno(), os.fstat(file.fileno())) == DIGEST
+        assert read(file.fileno()) == records.Record(DIGEST, is_damaged=False)
 
 
 class TestDigest:
@@ -56,7 +60,8 @@ class TestDigest:
 
     def read(self, path: LocalPath) -> bytes | None:
         with open(path, "rb") as file:
-            return records.read_digest(file.fileno(), os.fstat(file.fileno()))
+            record = read(file.fileno())
+            return record and record.digest
 
     def test_it_is_read_back(self, file: LocalPath) -> None:
         assert self.read(file) == DIGEST
@@ -90,11 +95,21 @@ class TestDigest:
             b"1 A 7 0",
             b"1 \xff\xff 7 0",
             b"1  7 0",
+            b"!",
+            b"! AAECAwQFBgcICQoLDA0ODw 7 0",
         ],
     )
     def test_nonsense(self, file: LocalPath, value: bytes) -> None:
         os.setxattr(file, records.ATTRIBUTE, value)
         assert self.read(file) is None
+        assert not records.is_marked(value, os.stat(file))
+
+    def test_a_mark(self, file: LocalPath) -> None:
+        record = records.Record(DIGEST, is_damaged=True)
+        with open(file, "rb") as opened:
+            records.write_record(opened.fileno(), record, os.fstat(opened.fileno()))
+            assert read(opened.fileno()) == record
+            assert records.is_marked(records.read_attribute(opened.fileno()), os.stat(file))
 
     def test_of_an_upload(self, plain_rig: Rig) -> None:
         plain_rig.put("f", b"")
