@@ -253,7 +253,8 @@ class _Codec(Decoder):
         raise NotImplementedError
 
     def _is_short(self) -> bool:
-        return self._promised is not None and self._body_octets < self._promised
+        # What is longer has not come so far; what begins behind the end of its file is neither.
+        return self._promised is not None and self._body_octets != self._promised
 
     def _read_chunk(self) -> Event | None:
         if self.run:

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from filetransfer.errors import RemoteProtocolError
-from filetransfer.wire.connection import ClientConnection, Event, ServerConnection
-from filetransfer.wire.messages import BodyEnd, EndOfMessages
+from filetransfer.wire.connection import ClientEnd, Event, ServerEnd
+from filetransfer.wire.messages import BodyEnd, EndOfMessages, VersionChosen
 
-End = ServerConnection | ClientConnection
+End = ServerEnd | ClientEnd
 
 
 @dataclass
@@ -33,7 +33,7 @@ def drive(
     """Feed pieces, one after the other, and ask for events after each.
 
     Args:
-        end: a new connection.
+        end: a new connection; once its version is chosen, what was chosen.
         pieces: what the peer sends, as it was split.
         has_eof: whether the peer then stops sending.
         limit: octets of a body taken at a time.
@@ -44,6 +44,7 @@ def drive(
     body = bytearray()
 
     def pull() -> None:
+        nonlocal end
         while True:
             event = end.next_event()
             if event is None:
@@ -58,6 +59,7 @@ def drive(
             happened.append(event)
             if isinstance(event, EndOfMessages):
                 return
+            end = note_version(end, event)
             if discards_bodies:
                 end.discard_body()
 
@@ -76,6 +78,15 @@ def drive(
     except RemoteProtocolError as error:
         happened.append(Failed(str(error)))
     return happened
+
+
+def note_version(end: End, event: Event) -> End:
+    """Give what is driven from here on; what stays noted is only of which kind it is."""
+    if not isinstance(event, VersionChosen):
+        return end
+    chosen: End = event.connection
+    event.connection = type(chosen)
+    return chosen
 
 
 def split_in_two(octets: bytes) -> Iterator[list[bytes]]:
