@@ -159,7 +159,8 @@ class FileTransferProtocol(Protocol):
         self._read_or_wait()
 
     def body_moved(self, count: int) -> None:
-        """Take note that octets of a body moved."""
+        """Take note that octets of a body moved, and read on if too many of them kept us from it."""
+        self._read_or_wait()
 
     def body_passed(self) -> None:
         """Go on behind a body whose octets did not come this way."""
