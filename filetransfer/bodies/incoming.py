@@ -115,9 +115,9 @@ class IncomingBody:
         self._moved(count)
 
     async def _receive_copied(self, sink: Sink, go_on: Callable[[], None]) -> None:
-        receiver = self._receiver = CopiedReceiver(sink.write, self._set_paused)
+        receiver = self._receiver = CopiedReceiver(sink.write, self._pause)
         if self._error is None:
-            self._set_paused(False)
+            self._pause(False)
             go_on()
         try:
             await self._until_ended()
@@ -141,6 +141,7 @@ class IncomingBody:
 
     def end(self) -> None:
         """Take note that the body has ended, whole."""
+        self._pause(False)
         self._has_ended = True
         self._wake()
 
@@ -150,6 +151,12 @@ class IncomingBody:
         if self._kernel is not None:
             self._kernel.stop()
         self._wake()
+
+    def _pause(self, is_paused: bool) -> None:
+        # What is still to be written when the body has ended is no affair of the next one, which may be on its way by
+        # the kernel route.
+        if not self._has_ended:
+            self._set_paused(is_paused)
 
     async def _until_ended(self) -> None:
         if not self._has_ended and self._error is None:
