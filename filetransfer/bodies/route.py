@@ -16,7 +16,12 @@ from filetransfer.bodies.copied import send_copied
 from filetransfer.bodies.kernel import send_by_kernel
 
 MIN_KERNEL_OCTETS = 256 * 1024
-"""Bodies from this size on go by the kernel route."""
+"""Bodies from this size on go by the kernel route. One request after the other on a loopback, kernel / copied, in µs:
+
+    128 KiB    GET  154 / 124    PUT   624 /  572
+    256 KiB         241 / 493          705 /  657
+    512 KiB         334 / 603         1196 / 1396
+"""
 
 _HAS_CALLS = sys.platform == "linux" and hasattr(os, "sendfile") and hasattr(os, "splice")
 
