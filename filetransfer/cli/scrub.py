@@ -178,11 +178,8 @@ class Report:
         self._show(f"{count} {'file' if count == 1 else 'files'}, {rate}: {found}{end}")
 
     def _show(self, line: str) -> None:
-        if self.progress is None:
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
-        else:
-            self.progress.show_line(line)
+        if self.progress is None or not self.progress.show_line(line):
+            _print(line)
 
 
 _TOLD = (Finding.DAMAGED, Finding.REPAIRED, Finding.ACCEPTED, Finding.UNREADABLE)
@@ -210,13 +207,12 @@ class Bar:
         self._progress.update(self._task, completed=octets, total=self._total)
         self._progress.refresh()
 
-    def show_line(self, line: str) -> None:
-        """Print a line: above the bar where both go to the terminal."""
-        if sys.stdout.isatty() and not self._is_closed:
-            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
-        else:
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
+    def show_line(self, line: str) -> bool:
+        """Print a line above the bar, where standard output is the terminal as well; else tell that it is not."""
+        if self._is_closed or not sys.stdout.isatty():
+            return False
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        return True
 
     def close(self) -> None:
         """Take the bar off the screen."""
@@ -254,8 +250,26 @@ def _make_progress() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         auto_refresh=False,
+        redirect_stdout=False,
+        redirect_stderr=False,
         transient=True,
     )
+
+
+def _print(line: str) -> None:
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would write what is left once more at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputLost(f"what was found cannot be written: {error.strerror}") from error
+
+
+class OutputLost(click.ClickException):
+    """Nobody learns what was found. Click would make status 1 of a broken pipe: damage."""
+
+    exit_code = UNREADABLE
 
 
 def _wait(run: Scrub, progress: Bar | None) -> None:
@@ -292,14 +306,6 @@ def run_scrub(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:
-        # Whoever reads our output has had enough. Python would complain about it once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return UNREADABLE
-    except OSError as error:
-        click.echo(f"{PROGRAM}: what was found cannot be written: {error.strerror}", err=True)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return UNREADABLE
     return status
 
 
