@@ -1,6 +1,7 @@
 """Connections that break over real sockets, above a real directory: nothing is visible, nothing is left open."""
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from reactors import run
 from serving import Caller, list_children, list_descriptors, serve, until
 
 from filetransfer.server import exchanges, summaries
+from filetransfer.store.parts import StoreUpload
 
 KIBIBYTE, MEBIBYTE = 1024, 1024 * 1024
 SMALL, COPIED, BULK = 100, 100 * KIBIBYTE, 3 * MEBIBYTE
@@ -62,6 +64,55 @@ async def cut(serving: Any, end: Any, octets: bytes) -> None:
     await caller.receive_all()
     assert caller.received == b""
     await until(lambda: not serving.list_parts() and list_descriptors() == before)
+
+
+def test_a_slow_write_of_one_body_leaves_the_next_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one's last octets reach the disk when the second one is on its way past Python."""
+    may_write, may_sync = threading.Event(), threading.Event()
+    write, prepare = StoreUpload.write, StoreUpload.prepare
+
+    def write_slowly(upload: StoreUpload, octets: bytes) -> None:
+        if upload.path == "slow":
+            may_write.wait()
+        write(upload, octets)
+
+    def prepare_slowly(upload: StoreUpload) -> None:
+        if upload.path == "slow":
+            may_sync.wait()
+        prepare(upload)
+
+    monkeypatch.setattr(StoreUpload, "write", write_slowly)
+    monkeypatch.setattr(StoreUpload, "prepare", prepare_slowly)
+    body = make(4 * BULK)
+
+    async def work() -> None:
+        async with serve(tmp_path / "root") as serving:
+
+            def list_sizes() -> list[int]:
+                parts = serving.root / ".ft-store" / "parts"
+                return sorted(part.stat().st_size for part in parts.iterdir())
+
+            caller = await serving.call()
+            caller.send(put("slow", make(COPIED)) + put("bulk", body[:BULK], len(body)))
+            await until(lambda: list_sizes() == [0, BULK])
+            may_write.set()
+            await until(lambda: list_sizes() == [COPIED, BULK])
+            caller.send(body[BULK:])
+            await until(lambda: "bulk" in serving.list_visible())
+            may_sync.set()
+            caller.send(HELP)
+            assert await caller.receive(len(DONE * 2 + HELP_REPLY)) == DONE * 2 + HELP_REPLY
+            assert (serving.root / "bulk").read_bytes() == body
+            assert (serving.root / "slow").read_bytes() == make(COPIED)
+            assert not serving.log.failures
+
+    try:
+        run(work())
+    finally:
+        may_write.set()
+        may_sync.set()
 
 
 @ENDINGS
