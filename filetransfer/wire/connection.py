@@ -264,12 +264,15 @@ class _ClientOpening(_Opening):
         raise LocalProtocolError("the version is not chosen yet")
 
     def _read_header(self) -> Event | None:
-        answer = self.take(1)
+        # Left where it is: what is no answer stays none when it is asked for again.
+        answer = self._octets[self._position : self._position + 1]
         if answer == _VERSION_2:
+            self.take(1)
             return self._hand_over(v2.ClientCodec())
         if answer == _UNKNOWN_REQUEST and self._has_version_1:
+            self.take(1)
             return self._hand_over(ClientConnection())
-        if answer is None and not self._is_silent and not self._is_at_eof:
+        if not (answer or self._is_silent or self._is_at_eof):
             return None
         reason = "the server does not answer in version 2 of the protocol"
         raise ReconnectInVersion1(reason) if self._has_version_1 else RemoteProtocolError(reason)

@@ -66,7 +66,7 @@ def drive(
     try:
         for piece in pieces:
             rest = piece
-            if moves_bodies and end.run:
+            if moves_bodies and end.run and end.has_body:
                 rest = piece[end.run :]
                 body.extend(piece[: end.run])
                 end.body_moved(min(end.run, len(piece)))

@@ -44,18 +44,22 @@ def make_client(requests: Sequence[Request]) -> ClientConnection:
     return end
 
 
-def check_octets(octets: bytes, how: Drive) -> list[Happening]:
+def make_end(how: Drive) -> End:
+    return ServerConnection() if how.asked is None else make_client(how.asked)
+
+
+def check_octets(
+    octets: bytes, how: Drive, make_end: Callable[[Drive], End] = make_end
+) -> list[Happening]:
     """Check that it makes no difference how octets are split and bodies are taken. Returns what happened."""
-    asked = how.asked
-    make: Callable[[], End] = ServerConnection if asked is None else lambda: make_client(asked)
-    whole = drive(make(), [octets], has_eof=how.has_eof, discards_bodies=how.discards_bodies)
+    whole = drive(make_end(how), [octets], has_eof=how.has_eof, discards_bodies=how.discards_bodies)
     places = [0, *sorted(cut % (len(octets) + 1) for cut in how.cuts), len(octets)]
     for pieces in (
         [octets[index : index + 1] for index in range(len(octets))],
         [octets[start:end] for start, end in pairwise(places)],
     ):
         happened = drive(
-            make(),
+            make_end(how),
             pieces,
             has_eof=how.has_eof,
             limit=how.limit,

@@ -1,20 +1,18 @@
 """The transition table in the docstring of filetransfer/wire/v1.py, compared with the machine."""
 
 import re
-from enum import IntEnum
 from itertools import pairwise
 
 from feeding import End, drive, split_every_way
+from observing import Observed, Transitions
 from test_v1_requests import FOREIGN
 from test_v1_requests import MESSAGES as REQUESTS
 from test_v1_responses import MESSAGES as RESPONSES
 from test_v1_responses import NONSENSE, REFUSALS
 
 from filetransfer.wire import v1
-from filetransfer.wire.connection import ClientConnection, Event, ServerConnection
-from filetransfer.wire.messages import EndOfMessages, Request, Unknown
-
-Transitions = set[tuple[str, str]]
+from filetransfer.wire.connection import ClientConnection, ServerConnection
+from filetransfer.wire.messages import Request, Unknown
 
 ROW = re.compile(r" {4}([A-Z_]+) +-> ([A-Z_]+) +(both|server|client) .+")
 
@@ -25,29 +23,6 @@ def read_table(whose: str) -> Transitions:
     rows = [ROW.fullmatch(line) for line in lines]
     assert all(rows), lines
     return {(row[1], row[2]) for row in rows if row and row[3] in ("both", whose)}
-
-
-class Observed:
-    """Mixed into an end, notes the states that it goes through: also when it stays for the next message."""
-
-    def __init__(self) -> None:
-        self.trace: list[IntEnum] = []
-        super().__init__()
-
-    @property
-    def state(self) -> IntEnum:
-        return self.trace[-1]
-
-    @state.setter
-    def state(self, state: IntEnum) -> None:
-        self.trace.append(state)
-
-    def next_event(self) -> Event | None:
-        length = len(self.trace)
-        event: Event | None = super().next_event()  # type: ignore[misc]
-        if len(self.trace) == length and event is not None and event != EndOfMessages():
-            self.trace.append(self.state)
-        return event
 
 
 class ObservedServer(Observed, ServerConnection):
