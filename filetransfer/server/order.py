@@ -8,7 +8,6 @@ Source: protocol, section 2, "Order".
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from filetransfer.wire.messages import Change, Get, Put, Request, Summary
@@ -30,20 +29,23 @@ def list_written_paths(request: Request) -> tuple[str, ...]:
 
 
 class PathsInProgress:
-    """The paths that the unfinished requests of a connection write."""
+    """The paths that the unfinished requests of a connection write, and how many requests write each.
+
+    Plain dicts: every connection has two, and a Counter takes a Python function for each of its items.
+    """
 
     __slots__ = ("_ancestors", "_paths")
 
     def __init__(self) -> None:
-        self._paths: Counter[str] = Counter()
-        self._ancestors: Counter[str] = Counter()
+        self._paths: dict[str, int] = {}
+        self._ancestors: dict[str, int] = {}
 
     def add(self, paths: Iterable[str]) -> None:
         """Take note that a request which writes these paths has begun."""
         for path in paths:
-            self._paths[path] += 1
+            _count_up(self._paths, path)
             for ancestor in _list_ancestors(path):
-                self._ancestors[ancestor] += 1
+                _count_up(self._ancestors, ancestor)
 
     def remove(self, paths: Iterable[str]) -> None:
         """Take note that it has ended."""
@@ -54,7 +56,7 @@ class PathsInProgress:
 
     def conflicts_with(self, paths: Iterable[str]) -> bool:
         """Whether a request that names these paths must wait for one that has begun."""
-        return any(
+        return bool(self._paths) and any(
             path in self._paths
             or path in self._ancestors
             or any(ancestor in self._paths for ancestor in _list_ancestors(path))
@@ -69,7 +71,13 @@ def _list_ancestors(path: str) -> Iterator[str]:
         end = path.find("/", end + 1)
 
 
-def _count_down(counter: Counter[str], key: str) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]
+def _count_up(counts: dict[str, int], key: str) -> None:
+    counts[key] = counts.get(key, 0) + 1
+
+
+def _count_down(counts: dict[str, int], key: str) -> None:
+    left = counts[key] - 1
+    if left:
+        counts[key] = left
+    else:
+        del counts[key]
