@@ -25,7 +25,12 @@ def make_image(image: Path, file_system: str, *options: str, size: int | None = 
 def mount_image(image: Path, mountpoint: Path, *options: str) -> Iterator[Path]:
     """Mount an image. The loop device goes when the last user does, even if this process is killed."""
     mountpoint.mkdir(exist_ok=True)
-    run("mount", "-o", ",".join(["loop", *options]), str(image), str(mountpoint))
+    try:
+        run("mount", "-o", ",".join(["loop", *options]), str(image), str(mountpoint))
+    except AssertionError as error:
+        # mount itself only says where to look.
+        error.add_note("\n".join(run("dmesg").splitlines()[-20:]))
+        raise
     try:
         yield mountpoint
     finally:

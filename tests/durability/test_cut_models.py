@@ -85,11 +85,11 @@ def test_a_write_is_torn_by_4_kib() -> None:
 def test_a_disk_keeps_what_was_flushed(tmp_path: Path, manner: str) -> None:
     blocks = Blocks(FILE, tmp_path / "stable")
     for event in [
-        (1.0, "truncate", FILE, 4096),
-        (2.0, "write", FILE, 0, b"a" * 1024),
+        (1.0, "truncate", FILE, 16384),
+        (2.0, "write", FILE, 0, b"a" * 8192),
         (3.0, "write", FILE + 1, 0, b"another file"),
         (4.0, "sync", FILE),
-        (5.0, "write", FILE, 512, b"b" * 1024),
+        (5.0, "write", FILE, 4096, b"b" * 8192),
     ]:
         blocks.replay(event)
     left = set()
@@ -97,9 +97,9 @@ def test_a_disk_keeps_what_was_flushed(tmp_path: Path, manner: str) -> None:
         blocks.draw(Random(seed), manner, tmp_path / "left")
         left.add((tmp_path / "left").read_bytes())
     blocks.close()
-    a, b, empty = b"a" * 512, b"b" * 512, bytes(512)
+    a, b, empty = b"a" * 4096, b"b" * 4096, bytes(4096)
     none, first, second, both = (
-        a + middle + bytes(2560) for middle in (a + empty, b + empty, a + b, b + b)
+        a + middle + empty for middle in (a + empty, b + empty, a + b, b + b)
     )
     assert (
         left
