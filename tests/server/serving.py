@@ -130,6 +130,7 @@ async def serve(root: Path, **settings: Any):  # type: ignore[no-untyped-def]
     globalLogPublisher.addObserver(log)
     everywhere: dict[str, Any] = {"port": 0, "interface": "127.0.0.1", "durability": "none"}
     daemon = Daemon(Settings(root=str(root), **(everywhere | settings)), reactor)
+    _strangers.update(_list_all_children())
     try:
         daemon.privilegedStartService()
         daemon.startService()
@@ -158,8 +159,16 @@ def list_descriptors() -> list[str]:
     return sorted(opened)
 
 
+# Children of this process that other tests keep: their daemons.
+_strangers: set[int] = set()
+
+
 def list_children() -> list[int]:
-    """Give the processes that this one is the parent of, those included that have ended and were not waited for."""
+    """Give the children that this process has since :func:`serve`, those included that were not waited for."""
+    return [child for child in _list_all_children() if child not in _strangers]
+
+
+def _list_all_children() -> list[int]:
     children = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
