@@ -6,6 +6,7 @@ import pytest
 from reactors import HeldThreads
 from twisted.internet.defer import Deferred
 
+from filetransfer.bodies import incoming
 from filetransfer.bodies.copied import MAX_PENDING_OCTETS
 from filetransfer.bodies.incoming import HeldBody, IncomingBody
 from filetransfer.errors import NoSpace, TransferInterrupted
@@ -189,6 +190,25 @@ def test_nothing_goes_past_the_decoder_without_a_transport() -> None:
     assert not rig.body.awaits_peer
     rig.body.end()
     assert rig.results == [None]
+
+
+def test_body_given_up_by_whoever_is_told_of_its_first_octets(
+    threads: HeldThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the kernel has it: nobody would stop it any more."""
+    monkeypatch.setattr(incoming, "goes_by_kernel", lambda *_: True)
+    rig = Rig(10)
+    rig.source.fed = b"0123"
+    body = IncomingBody(
+        rig.source, rig.pauses.append, lambda count: body.fail(ConnectionError()) if count else None
+    )
+    rig.body = body
+    rig.sink.advance = lambda count: None  # type: ignore[attr-defined]
+    rig.receive()
+    threads.run()
+    [failure] = rig.results
+    assert failure.check(TransferInterrupted)
+    assert not body.is_by_kernel
 
 
 @pytest.mark.parametrize("pieces", [[b"0123456789"], [b"0", b"123", b"", b"456789"]])

@@ -11,6 +11,7 @@ from doubles import (
     REFUSED,
     Log,
     Rig,
+    change,
     get,
     os_refusal,
     put,
@@ -155,3 +156,27 @@ def test_commit_that_was_refused_leaves_the_others_alone(rig: Rig) -> None:
     rig.finish()
     assert peer.received == REFUSED + DONE
     assert rig.store.files == {"b": b"2"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reply"),
+    [
+        ("file", "..", REFUSED),
+        ("file", "", REFUSED),
+        ("file", "other", REFUSED),
+        ("none", "..", NOT_FOUND),
+        ("none", "new", NOT_FOUND),
+        ("..", "..", NOT_FOUND),
+        ("..", "new", NOT_FOUND),
+    ],
+)
+def test_change_is_refused_because_of_its_old_name_first(
+    rig: Rig, old: str, new: str, reply: bytes
+) -> None:
+    rig.store.files = {"file": b"1", "other": b"2"}
+    peer = rig.connect()
+    peer.send(change(old, new) + HELP)
+    rig.finish()
+    assert peer.received == reply + HELP_REPLY
+    assert rig.store.files == {"file": b"1", "other": b"2"}
+    assert not rig.store.open_downloads

@@ -115,6 +115,13 @@ def test_endpoint_of_an_unknown_family(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(port=None, endpoints=("systemd:",))
 
 
+def test_endpoint_that_fails_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: Deferred[None] = Deferred()
+    failed.errback(ValueError("no such thing"))
+    monkeypatch.setattr(service, "serverFromString", lambda *_: Endpoint(failed))
+    assert refuse(port=None, endpoints=("odd:",)).endswith("odd:: no such thing")
+
+
 def test_endpoint_that_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     never: Deferred[None] = Deferred()
     monkeypatch.setattr(service, "serverFromString", lambda *_: Endpoint(never))

@@ -1,6 +1,7 @@
 """Connections that break over real sockets, above a real directory: nothing is visible, nothing is left open."""
 
 import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 from doubles import DONE, HELP, HELP_REPLY, NOT_FOUND, REFUSED, change, content, get, put, summary
 from reactors import run
-from serving import Caller, list_children, list_descriptors, serve, until
+from serving import Caller, list_children, list_descriptors, reactor, serve, until
+from twisted.internet.defer import CancelledError
 
 from filetransfer.server import exchanges, summaries
 from filetransfer.store.parts import StoreUpload
@@ -420,5 +422,27 @@ def test_stopping_ends_the_children(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             caller.send(put("a", b"1") + summary("a"))
             await until(lambda: len(list_children()) == 1)
         await until(lambda: not list_children())
+
+    run(work())
+
+
+def test_giving_up_a_child_that_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has ended and was waited for, but its answer may still be in the pipe: here a child of its own holds it."""
+    script = f"sleep 1000000 & echo $! > {tmp_path}/pid"
+    monkeypatch.setattr(summaries, "child_arguments", lambda: ["/bin/sh", "-c", script])
+
+    async def work() -> None:
+        result = summaries.Summaries(reactor, 1).summarise(0)
+        results: list[Any] = []
+        result.addBoth(results.append)
+        await until(lambda: (tmp_path / "pid").exists() and not list_children())
+        result.cancel()
+        assert results[0].check(CancelledError)
+        # The place is free for the next.
+        again = summaries.Summaries(reactor, 1).summarise(0)
+        again.addBoth(results.append)
+        await until(lambda: not list_children())
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+        await until(lambda: len(results) == 2)
 
     run(work())
