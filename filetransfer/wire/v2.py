@@ -34,6 +34,7 @@ Source: protocol, section 2.
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any, ClassVar, Final
 
@@ -125,7 +126,7 @@ _WITH_BODY = (Put, Content, Listing)
 _LEAVES = {leaf.word: leaf for leaf in RequestRefused.__subclasses__()}
 
 
-class _Codec(Decoder):
+class _Codec(Decoder, ABC):
     """What both ends share: headers, heads, chunks and trailers."""
 
     __slots__ = ("_body_octets", "_chunks", "_flag", "_is_heard", "_is_wanted", "_promised")
@@ -194,9 +195,9 @@ class _Codec(Decoder):
             self.state = AWAITING_SIZE
         return event
 
+    @abstractmethod
     def _take_head(self, head: dict[str, Any]) -> Event:
         """Give the message of a head, and note how long a body it promises."""
-        raise NotImplementedError
 
     def _read_size(self) -> Event | None:
         if not self._is_wanted:
@@ -208,9 +209,9 @@ class _Codec(Decoder):
         self.state = RECEIVING_BODY
         return BodyRun()
 
+    @abstractmethod
     def _take_excess(self) -> Event:
         """Say what becomes of a body that is longer than promised."""
-        raise NotImplementedError
 
     def _begin_chunk(self) -> bool:
         """Take the size of a chunk; gives whether one has begun: else a trailer follows, or octets are missing."""
@@ -248,9 +249,9 @@ class _Codec(Decoder):
         self.state = AWAITING_HEADER
         return self._take_trailer(trailer) if self._is_heard else self._read_header()
 
+    @abstractmethod
     def _take_trailer(self, trailer: dict[str, Any]) -> BodyEnd:
         """Give the end of the body."""
-        raise NotImplementedError
 
     def _is_short(self) -> bool:
         # What is longer has not come so far; what begins behind the end of its file is neither.
