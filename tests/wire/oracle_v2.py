@@ -126,10 +126,10 @@ def _say_again(
     requests = iter(asked or ())
     for message in happened:
         match message:
+            case Refused(error) | Unavailable(error) if type(error) is RequestRefused:
+                next(requests, None)  # its word is of a later version
             case Greeting() | Unavailable():
                 yield ServerCodec().encode_greeting(message), ClientCodec(), message
-            case Refused(error) if type(error) is RequestRefused:
-                next(requests)  # its word is of a later version
             case Working():
                 continue
             case _ if isinstance(message, Request) and asked is None:
