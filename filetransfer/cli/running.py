@@ -104,7 +104,9 @@ class _Running:
 
         # The reactor has just installed handlers of its own, that would stop it before parts are removed.
         for number in _SIGNALS:
-            signal.signal(number, self._take_signal)
+            # What a shell or nohup has told us to ignore, we go on ignoring.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._take_signal)
         self._result = Deferred.fromCoroutine(self._act())
         self._result.addBoth(self._end)
 

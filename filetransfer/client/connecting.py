@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from twisted.internet import defer, error
-from twisted.internet.defer import Deferred
+from twisted.internet import error
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
@@ -17,7 +17,6 @@ _FIRST_WAIT_SECONDS = 0.25
 _MAX_WAIT_SECONDS = 8.0
 
 _random = secrets.SystemRandom()
-_Made = TypeVar("_Made", bound=Protocol)
 
 
 def choose_wait(failures: int) -> float:
@@ -82,12 +81,21 @@ class Connector:
             await sleep(self._clock, choose_wait(failures))
 
     async def _try_once(self, factory: Factory) -> Protocol:
+        timed_out = False
+
+        def time_out() -> None:
+            nonlocal timed_out
+            timed_out = True
+            connecting.cancel()
+
         connecting = self._endpoint.connect(factory)
         # The endpoint's own timeout does not cover the look-up of the name.
-        connecting.addTimeout(self._timeout_seconds, cast(Any, self._clock))
+        timer = self._clock.callLater(self._timeout_seconds, time_out)
         try:
             return cast(Protocol, await connecting)
-        except (error.TimeoutError, defer.TimeoutError) as failed:
+        except (CancelledError, error.ConnectingCancelledError, error.TimeoutError) as failed:
+            if not timed_out and not isinstance(failed, error.TimeoutError):
+                raise CancelledError from failed
             raise ConnectTimeout(
                 f"no connection to {self.server} within {self._timeout_seconds:g} seconds"
             ) from failed
@@ -97,6 +105,9 @@ class Connector:
             ) from failed
         except (error.ConnectError, OSError) as failed:
             raise ConnectFailed(f"no connection to {self.server}: {_explain(failed)}") from failed
+        finally:
+            if timer.active():
+                timer.cancel()
 
 
 def _explain(failed: Exception) -> str:

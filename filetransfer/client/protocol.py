@@ -15,7 +15,7 @@ in :attr:`ClientProtocol.unanswered` what nobody has answered.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 from typing import Protocol as Interface
 
@@ -58,6 +58,9 @@ class Owner(Interface):
 
     def connection_over(self, protocol: ClientProtocol, error: FileTransferError) -> None:
         """Take note that the connection is lost, and why."""
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let a coroutine run that does not raise, and that must have ended before the program may."""
 
 
 @implementer(IPushProducer)
@@ -328,7 +331,11 @@ class ClientProtocol(Protocol):
             source, self._hold_back, moved, self.transport, self._go_on
         )
         # It begins to receive, or has failed, before this returns.
-        Deferred.fromCoroutine(exchange.receive(body))
+        if exchange.is_held:
+            self._owner.start(exchange.receive(body))
+        else:
+            # It leaves nothing behind, and its thread may be sitting in write(), with nobody reading at the other end.
+            Deferred.fromCoroutine(exchange.receive(body))
         if exchange.is_over:
             self._give_up_body()
 

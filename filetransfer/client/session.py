@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -117,6 +117,7 @@ class Session:
         self._is_connecting = False
         self._wake: IDelayedCall | None = None
         self._idle: Deferred[None] | None = None
+        self._tidying: set[Deferred[None]] = set()
         self._single_responses = 0
         self._closes_after_response = False
         self._is_closed = False
@@ -213,9 +214,13 @@ class Session:
             return await self._submit(GetExchange(name, found, self._publisher, progress))
         stream = found if isinstance(found, Stream) else await deferToThread(found)
         try:
-            return await self._submit(GetExchange(name, stream, self._publisher, progress))
-        finally:
-            await deferToThread(stream.close)
+            result = await self._submit(GetExchange(name, stream, self._publisher, progress))
+        except BaseException:
+            # Not waited for: a thread may be sitting in write(), with nobody reading at the other end.
+            deferToThread(stream.close).addErrback(lambda _: None)
+            raise
+        await deferToThread(stream.close)
+        return result
 
     async def change(self, old_name: str, new_name: str) -> None:
         """Give a file on the server another name; never replaces.
@@ -254,7 +259,7 @@ class Session:
         self._is_closed = True
         if self._protocol is not None:
             await self._protocol.close()
-        await self._publisher.close()
+        await self._tidy_up()
 
     async def abort(self) -> None:
         """Give up what is under way, leaving no parts behind, and say bye. A second call does nothing."""
@@ -268,6 +273,14 @@ class Session:
             exchange.fail(TransferInterrupted("the session was given up"))
         if self._protocol is not None:
             await self._protocol.abort()
+        await self._tidy_up()
+
+    async def _tidy_up(self) -> None:
+        """Wait until nothing is left that would be left behind."""
+        while self._tidying:
+            done: Deferred[None] = Deferred()
+            next(iter(self._tidying)).addCallback(done.callback)
+            await done
         await self._publisher.close()
 
     # What the connection calls.
@@ -293,6 +306,13 @@ class Session:
         while waiting and waiting[0].is_over:
             waiting.popleft()
         return bool(waiting)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """See :class:`~filetransfer.client.protocol.Owner`."""
+        started = Deferred.fromCoroutine(work)
+        if not started.called:
+            self._tidying.add(started)
+            started.addCallback(lambda _: self._tidying.discard(started))
 
     def _may_follow(self, exchange: Exchange[Any], protocol: ClientProtocol) -> bool:
         """Tell whether its request may be sent while others are unanswered."""
@@ -370,7 +390,7 @@ class Session:
         return result
 
     @staticmethod
-    def _fail(exchanges: list[Exchange[Any]], error: FileTransferError) -> None:
+    def _fail(exchanges: list[Exchange[Any]], error: Exception) -> None:
         for exchange in exchanges:
             exchange.fail(error)
 
@@ -400,11 +420,11 @@ class Session:
     async def _connect(self) -> None:
         try:
             protocol = await self._connector.connect(_ProtocolFactory(self._make_protocol))
-        except FileTransferError as error:
-            self._fail(list(self._waiting), error)
         except CancelledError:
             # By abort().
             pass
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
+            self._fail(list(self._waiting), error)
         else:
             self._take_protocol(protocol)
         finally:

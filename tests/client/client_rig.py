@@ -15,7 +15,7 @@ from typing import Any
 
 from reactors import HeldThreads
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectingCancelledError, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -180,6 +180,8 @@ class Endpoint:
 
     def _cancel(self, attempt: Deferred[Any]) -> None:
         self.cancelled += 1
+        # As Twisted's endpoints do.
+        attempt.errback(ConnectingCancelledError(None))
 
 
 class Rig:
