@@ -141,7 +141,7 @@ class Daemon(Service):
 
     def _tell_of_batch(self, commits: list[Commit]) -> None:
         """Bring a batch to the reactor in one hop. Called in a thread of the store's."""
-        self._reactor.callFromThread(_tell_exchanges, commits)
+        self._reactor.callFromThread(self._factory.tell_of_commits, commits)
 
     def _log_start(self) -> None:
         settings = self._settings
@@ -183,14 +183,6 @@ def _is_exposed(address: object) -> bool:
     if not isinstance(address, (IPv4Address, IPv6Address)):
         return False
     return not ipaddress.ip_address(address.host.partition("%")[0]).is_loopback
-
-
-def _tell_exchanges(commits: list[Commit]) -> None:
-    for commit in commits:
-        try:
-            commit.done(commit)
-        except Exception:  # noqa: BLE001 - the other commits of the batch are answered all the same
-            _log.failure("a bug in answering a commit")
 
 
 def makeService(options: Options) -> Daemon:
