@@ -1,4 +1,4 @@
-"""The examples of docs/protocol.rst, each on a connection of its own, against the daemon in a process of its own."""
+"""The examples of version 1 in docs/protocol.rst, each on a connection of its own, against a real daemon."""
 
 import re
 import select
@@ -20,7 +20,8 @@ Example = list[tuple[str, str]]
 def read_examples() -> list[Example]:
     """Find the runs of lines ``    > octets`` and ``    < octets``; a blank line ends one."""
     examples: list[Example] = [[]]
-    for line in PAGE.read_text().splitlines():
+    version_1, _ = PAGE.read_text().split("\nVersion 2\n")
+    for line in version_1.splitlines():
         if found := re.fullmatch(r" {4}([<>]) (.+)", line):
             examples[-1].append((found[1], found[2]))
         elif examples[-1]:
