@@ -1,7 +1,6 @@
 """Commits come back in batches, and each connection goes on once for a whole batch."""
 
-from conftest import Log
-from doubles import DONE, HELP, HELP_REPLY, Rig, put
+from doubles import DONE, HELP, HELP_REPLY, Log, Rig, put
 
 
 def test_the_answers_to_a_batch_leave_in_one_write(rig: Rig) -> None:
