@@ -8,7 +8,8 @@ takes whatever was submitted while the last batch was at work as the next batch,
     2. sync       fsync each file: on 16 threads
     3. rename     one thread, in the order of submission: preconditions are looked at here, by nobody else at the time
     4. sync       every directory that was touched, once
-    5. tell       one call with the whole batch
+    5. remember   that uploads with a token were published (see ``resume.py``)
+    6. tell       one call with the whole batch
 
 Measured, 256 uploads of 4 KiB, journaled ext4, against 4.1 flushes and 950 to 1,360 µs a file one at a time:
 
@@ -144,10 +145,13 @@ class CommitQueue:
             for commit in batch:
                 renamer.apply(commit)
             self._do_in_parallel(renamer.sync_directory, renamer.list_touched())
+            self._do_in_parallel(renamer.remember, renamer.list_to_remember())
         else:
             for commit in batch:
                 renamer.prepare(commit)
                 renamer.apply(commit)
+            for commit in renamer.list_to_remember():
+                renamer.remember(commit)
         renamer.end_batch()
         try:
             self._on_committed(batch)
@@ -181,6 +185,7 @@ class _Renamer:
         self._uploads: dict[Commit, StoreUpload] = {}
         self._parents: dict[str, HeldDirectory] = {}
         self._touched: dict[HeldDirectory, list[Commit]] = {}
+        self._published: list[Commit] = []
 
     def prepare(self, commit: Commit) -> None:
         """Get a commit ready but for its fsync; any thread. A failure is noted in the commit."""
@@ -245,6 +250,7 @@ class _Renamer:
         # fail, the other is replaced and never followed.
         check_replaceable(name, directory.fileno())
         commit.etag = upload.publish_as(name, directory.fileno())
+        self._published.append(commit)
         self._touch(directory, commit)
         self._touch(self._parts.directory, commit)
 
@@ -292,12 +298,21 @@ class _Renamer:
             for commit in self._touched[directory]:
                 commit.error = refusal
 
+    def list_to_remember(self) -> list[Commit]:
+        """Give the commits that published an upload whose token is to be remembered."""
+        return [commit for commit in self._published if self._uploads[commit].is_remembered]
+
+    def remember(self, commit: Commit) -> None:
+        """Have an upload's token remembered, when its directory was made durable; any thread."""
+        self._uploads[commit].remember(is_durable=commit.error is None)
+
     def end_batch(self) -> None:
         """Forget the batch."""
         for directory in self._parents.values():
             directory.close()
         self._parents.clear()
         self._touched.clear()
+        self._published.clear()
         self._uploads.clear()
 
 

@@ -3,7 +3,7 @@
     ROOT/
         .ft-store/          0700; no request can name it
             lock            held (flock) as long as the store is open: two daemons never share a root
-            parts/          uploads that are not visible yet; emptied at start
+            parts/          uploads that are not visible yet; at start all go but those that can be resumed
         what is served
 
 A read-only store writes nothing, not even this: it can lie on a read-only file system, needs no lock, and as many as
@@ -24,8 +24,9 @@ from filetransfer.store import calls
 from filetransfer.store.beneath import HeldDirectory, Root, close_quietly
 from filetransfer.store.commit import CommitQueue
 from filetransfer.store.files import FileDownload
-from filetransfer.store.interface import Commit
+from filetransfer.store.interface import Commit, PublishedUpload, Resumption, UnfinishedUpload
 from filetransfer.store.parts import Parts, StoreUpload
+from filetransfer.store.resume import KEEP_SECONDS, Resumables
 from filetransfer.store.space import Space
 from filetransfer.store.stable import Durability, Storage, check_writable, choose_storage
 from filetransfer.store.upload import check_replaceable
@@ -45,6 +46,7 @@ class DirectoryStore:
         file_mode: permission bits of published files, whatever the umask.
         directory_mode: permission bits of directories that the store makes, whatever the umask.
         durability: ``full``, or ``none``: a power cut may lose what was acknowledged.
+        keep_seconds: how long an upload that was cut off, or was published, can be asked for by its token.
         reserve_fraction: of the file system, never given to uploads; 0 <= reserve_fraction < 1.
         on_committed: called, in a thread of the store, with each batch of finished commits.
 
@@ -60,6 +62,7 @@ class DirectoryStore:
         file_mode: int = 0o640,
         directory_mode: int = 0o750,
         durability: Durability = "full",
+        keep_seconds: float = KEEP_SECONDS,
         reserve_fraction: float = 0.01,
         on_committed: Callable[[list[Commit]], None],
     ) -> None:
@@ -75,8 +78,9 @@ class DirectoryStore:
                     directory = _open_store_directory(self._root, self._storage, opened)
                 space = Space(self._root, reserve_fraction)
                 self._parts = Parts(directory, self._storage, space, file_mode)
+                self._resumables = Resumables(self._parts, keep_seconds)
                 if not read_only:
-                    self._parts.sweep()
+                    self._parts.sweep(self._resumables.load())
             except OSError as error:
                 raise _explain(root, error) from error
             except RequestRefused as refusal:
@@ -108,16 +112,32 @@ class DirectoryStore:
             return None
         return FileDownload(descriptor, is_in_memory=self._is_in_memory)
 
-    def open_upload(self, path: Path, size: int) -> StoreUpload:
+    def open_upload(
+        self, path: Path, size: int, resumption: Resumption | None = None
+    ) -> StoreUpload:
         """See :meth:`Store.open_upload <filetransfer.store.interface.Store.open_upload>`."""
         check_writable(self._storage)
         self._check_target(path)
-        return self._parts.create(path, size)
+        if resumption is None:
+            return self._parts.create(path, size)
+        return self._resumables.begin(path, size, resumption)
 
     def check_upload(self, path: Path, size: int) -> None:
         """See :meth:`Store.check_upload <filetransfer.store.interface.Store.check_upload>`."""
         check_writable(self._storage)
         self._parts.space.check(size)
+
+    def stat_upload(self, token: bytes, identity: str) -> UnfinishedUpload | PublishedUpload:
+        """See :meth:`Store.stat_upload <filetransfer.store.interface.Store.stat_upload>`."""
+        return self._resumables.stat(token, identity)
+
+    def delete_upload(self, token: bytes, identity: str) -> None:
+        """See :meth:`Store.delete_upload <filetransfer.store.interface.Store.delete_upload>`."""
+        self._resumables.delete(token, identity)
+
+    def remove_stale_uploads(self) -> None:
+        """See :meth:`Store.remove_stale_uploads <filetransfer.store.interface.Store.remove_stale_uploads>`."""
+        self._resumables.remove_stale()
 
     def submit(self, commits: Sequence[Commit]) -> None:
         """See :meth:`Store.submit <filetransfer.store.interface.Store.submit>`."""

@@ -86,8 +86,70 @@ class Upload(Protocol):
         does the same. Raises the leaf of a failed call; it is aborted then.
         """
 
+    def keep(self) -> None:
+        """End it because the peer was lost, and keep what arrived if it can be resumed, else as :meth:`abort`; blocks.
+
+        A second call, or one after it was published, or after another connection took it over, does nothing.
+        """
+
     def abort(self) -> None:
-        """Remove every trace of it; a second call, or one after it was published, does nothing."""
+        """Remove every trace of it; a second call, or one after it was published, does nothing.
+
+        Of an upload that another connection has taken over nothing is removed.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumption:
+    """What makes an upload one that can be resumed. Source: protocol, section 2, "Resume of an upload".
+
+    Attributes:
+        token: 16 octets that the peer chose; never logged.
+        identity: of the peer, empty for one that has none; the same token of another identity is another upload.
+        offset: 0 to start afresh, else where the upload goes on, as :meth:`Store.stat_upload` told.
+        on_taken: called, in the thread of whoever takes the upload over, before he is given it. It must stop whatever
+            moves octets into, or reads, :meth:`Upload.fileno`, and must not return before that has ended. It must not
+            wait for the store.
+    """
+
+    token: bytes = field(repr=False)
+    identity: str = ""
+    offset: int = 0
+    on_taken: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedUpload:
+    """A resumable upload that was cut off.
+
+    Attributes:
+        path: where it will be published.
+        size: octets, as claimed by its first request.
+        offset: where it goes on: octets that are there and were found right.
+        digest: xxh3-128 of the octets before the offset.
+    """
+
+    path: Path
+    size: int
+    offset: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedUpload:
+    """A resumable upload that was published.
+
+    Attributes:
+        path: where.
+        size: octets.
+        etag: that the file had then.
+        digest: xxh3-128 of the file.
+    """
+
+    path: Path
+    size: int
+    etag: str
+    digest: bytes
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -143,10 +205,19 @@ class Store(Protocol):
     def open_cached_download(self, path: Path) -> Download | None:
         """As :meth:`open_download`, but never blocks: None when the kernel would have to ask a disk."""
 
-    def open_upload(self, path: Path, size: int) -> Upload:
-        """Begin an upload of a claimed size, in octets; nothing is allocated for the claim.
+    def open_upload(self, path: Path, size: int, resumption: Resumption | None = None) -> Upload:
+        """Begin an upload of a claimed size, in octets, or go on with one; nothing is allocated for the claim.
+
+        Args:
+            path: where it will be published.
+            size: octets claimed, of the whole file.
+            resumption: makes it one that can be resumed. It is taken away from whoever has it. At offset 0 what there
+                was of it is removed, and what is known of its publication is forgotten: ask :meth:`stat_upload` first.
 
         Raises:
+            OffsetMismatch: the upload goes on somewhere else, or was published. Cancelled: yet another connection was
+                quicker. NotFound: there is no such upload to go on with. NotPermitted: it belongs to another path or
+                size. Busy: it is being published.
             NoSpace: less than ``size`` and the reserve are free.
             NotFound: its parent directory is missing. IsDirectory: the path is a directory or a special file.
             NotPermitted: the store is read-only.
@@ -154,6 +225,21 @@ class Store(Protocol):
 
     def check_upload(self, path: Path, size: int) -> None:
         """Refuse now, as :meth:`open_upload` would, what can be known without blocking (read-only, a hopeless size)."""
+
+    def stat_upload(self, token: bytes, identity: str) -> UnfinishedUpload | PublishedUpload:
+        """Tell how far a resumable upload has come, and take it away from whoever has it; reads what is there.
+
+        Waits while it is being published.
+
+        Raises:
+            NotFound: there is no such upload of this identity. Busy: it is being published, and that takes long.
+        """
+
+    def delete_upload(self, token: bytes, identity: str) -> None:
+        """Remove what there is of a resumable upload, and what is known of it. Raises as :meth:`stat_upload`."""
+
+    def remove_stale_uploads(self) -> None:
+        """Remove what nobody came back for in time; to be called now and then."""
 
     def submit(self, commits: Sequence[Commit]) -> None:
         """Queue changes; never blocks. They take effect in the order given, across calls of one thread as well."""

@@ -1,4 +1,4 @@
-"""The parts of a served directory: uploads that are not visible yet.
+"""The parts of a served directory: uploads that are not visible yet. Those that can be resumed: see ``resume.py``.
 
 They lie in one place, ``.ft-store/parts`` below the root, so that a start finds what a crash left without walking the
 tree. The directory is 0700 and its name begins with the reserved prefix: no request can name what is in it.
@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import secrets
+from collections.abc import Set
 
 from filetransfer.errors import RequestRefused, refusal_from_os_error
 from filetransfer.names import Path
@@ -17,7 +18,7 @@ from filetransfer.store.beneath import HeldDirectory
 from filetransfer.store.records import DigestRecords, compute_etag
 from filetransfer.store.space import Claim, Space
 from filetransfer.store.stable import Storage
-from filetransfer.store.upload import FileUpload
+from filetransfer.store.upload import FileUpload, Progress
 
 _PRIVATE = 0o600
 
@@ -60,14 +61,21 @@ class Parts:
         """
         return StoreUpload(self, path, self.space.claim(size))
 
-    def sweep(self) -> None:
+    def list_files(self) -> set[str]:
+        """Give the names of what is in the directory. Raises OSError."""
+        with os.scandir(self.directory.fileno()) as entries:
+            return {entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)}
+
+    def sweep(self, kept: Set[str] = frozenset()) -> None:
         """Remove what an earlier run left. Killed half-way, the next start goes on.
+
+        Args:
+            kept: the names of what is left alone.
 
         Raises:
             OSError: a failed system call.
         """
-        with os.scandir(self.directory.fileno()) as entries:
-            names = [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
+        names = self.list_files() - kept
         for name in names:
             os.unlink(name, dir_fd=self.directory.fileno())
         if names:
@@ -83,19 +91,36 @@ class Parts:
 class StoreUpload(FileUpload):
     """An upload into a served directory.
 
+    Args:
+        parts: of the store.
+        path: where it will be published.
+        claim: to the room it needs.
+        name: of the part; None: one that no other part has.
+        progress: see :class:`FileUpload`.
+
     Attributes:
+        is_remembered: whether the store must be told, by :meth:`remember`, what became of it.
         path: where it will be published.
     """
 
     __slots__ = ("_claim", "_is_described", "_is_synced", "_parts", "path")
 
-    def __init__(self, parts: Parts, path: Path, claim: Claim) -> None:
+    is_remembered = False
+
+    def __init__(
+        self,
+        parts: Parts,
+        path: Path,
+        claim: Claim,
+        name: str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
         self._parts = parts
         self._claim = claim
         self._is_described = False
         self._is_synced = False
         self.path = path
-        super().__init__(parts.directory, parts.choose_name(), _PRIVATE)
+        super().__init__(parts.directory, name or parts.choose_name(), _PRIVATE, progress)
 
     def write(self, octets: bytes | bytearray | memoryview) -> None:
         """See :meth:`FileUpload.write`. Raises NoSpace, too, when others took the room."""
@@ -174,6 +199,13 @@ class StoreUpload(FileUpload):
         finally:
             # It is visible now: aborting it would truncate what others may be reading.
             self.close()
+
+    def remember(self, *, is_durable: bool) -> None:
+        """Take note that it was published: its directory entry is on stable storage, or may not be. Never raises."""
+
+    def keep(self) -> None:
+        """See :meth:`Upload.keep <filetransfer.store.interface.Upload.keep>`: nobody can resume this one."""
+        self.abort()
 
     def abort(self) -> None:
         """See :meth:`FileUpload.abort`."""

@@ -91,6 +91,11 @@ class Space:
         self.check(size)
         return Claim(self, size)
 
+    def measure_free(self) -> int:
+        """Give the octets that are free, the reserve among them. Raises Internal from ``statvfs``."""
+        status = self._look()
+        return status.f_bavail * status.f_frsize
+
     def set_aside(self, claim: Claim) -> None:
         """Set the next octets of an upload aside. Raises as :meth:`check`."""
         with self._lock:
@@ -116,11 +121,14 @@ class Space:
             raise NoSpace("no space left on the server for a file of this size")
         self._credit = min(room - size, SET_ASIDE)
 
-    def _measure_room(self) -> int:
+    def _look(self) -> os.statvfs_result:
         try:
-            status = os.statvfs(self._directory.fileno())
+            return os.statvfs(self._directory.fileno())
         except OSError as error:
             raise refusal_from_os_error(error) from error
+
+    def _measure_room(self) -> int:
+        status = self._look()
         reserve = int(status.f_blocks * status.f_frsize * self._reserve_fraction)
         pending = sum(claim.count_pending() for claim in self._moving)
         return status.f_bavail * status.f_frsize - reserve - pending

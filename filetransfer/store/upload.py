@@ -23,8 +23,9 @@ import os
 import secrets
 import stat
 from contextlib import suppress
+from dataclasses import dataclass
 
-from filetransfer.digests import start_digest
+from filetransfer.digests import Digest, start_digest
 from filetransfer.errors import Internal, IsDirectory, refusal_from_os_error
 from filetransfer.store.beneath import HeldDirectory, close_quietly
 from filetransfer.store.stable import Durability, Storage, choose_storage
@@ -32,7 +33,21 @@ from filetransfer.store.stable import Durability, Storage, choose_storage
 WINDOW = 1024 * 1024
 """Octets read at a time to digest what the kernel moved."""
 
+_GO_ON = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a part has come.
+
+    Attributes:
+        offset: octets that are in it, and right.
+        digest: of them, running.
+    """
+
+    offset: int
+    digest: Digest
 
 
 class FileUpload:
@@ -42,6 +57,7 @@ class FileUpload:
         directory: where the part is made; it must stay open as long as the upload.
         name: of the part.
         mode: permission bits of the part.
+        progress: how far the part has come; None: there is none yet.
 
     Attributes:
         received: octets in it so far, >= 0.
@@ -52,16 +68,18 @@ class FileUpload:
 
     __slots__ = ("_descriptor", "_digest", "_digested", "_directory", "_name", "received")
 
-    def __init__(self, directory: HeldDirectory, name: str, mode: int) -> None:
+    def __init__(
+        self, directory: HeldDirectory, name: str, mode: int, progress: Progress | None = None
+    ) -> None:
         self._directory = directory
         self._name = name
+        flags = _CREATE if progress is None else _GO_ON
         try:
-            self._descriptor = os.open(name, _CREATE, mode, dir_fd=directory.fileno())
+            self._descriptor = os.open(name, flags, mode, dir_fd=directory.fileno())
         except OSError as error:
             raise refusal_from_os_error(error) from error
-        self._digest = start_digest()
-        self._digested = 0
-        self.received = 0
+        self._digest = start_digest() if progress is None else progress.digest
+        self.received = self._digested = 0 if progress is None else progress.offset
 
     def fileno(self) -> int:
         """Give the open descriptor: octets go to offset ``received``, then :meth:`advance`. -1 when it is over."""
@@ -75,12 +93,11 @@ class FileUpload:
         """
         try:
             self._write_all(octets)
+            if self._digested == self.received:
+                self._take(octets)
         except OSError as error:
             self.abort()
             raise refusal_from_os_error(error) from error
-        if self._digested == self.received:
-            self._digest.update(octets)
-            self._digested += len(octets)
         self.received += len(octets)
 
     def _write_all(self, octets: bytes | bytearray | memoryview) -> None:
@@ -110,13 +127,17 @@ class FileUpload:
         while behind > 0:
             try:
                 count = os.preadv(self._descriptor, [buffer[:behind]], self._digested)
+                self._take(buffer[:count])
             except OSError as error:
                 raise refusal_from_os_error(error) from error
             if count == 0:
                 raise Internal("the server lost octets of the file")
-            self._digest.update(buffer[:count])
-            self._digested += count
             behind = self.received - self._digested
+
+    def _take(self, octets: bytes | bytearray | memoryview) -> None:
+        """Digest the next octets."""
+        self._digest.update(octets)
+        self._digested += len(octets)
 
     def digest(self) -> bytes:
         """Give the xxh3-128 of everything received. Raises as :meth:`digest_behind`."""

@@ -21,14 +21,17 @@ from filetransfer.store import (
     files,
     parts,
     records,
+    resume,
     scrub,
+    sidecar,
     space,
     stable,
     upload,
 )
 
 _MODULES = (
-    *(beneath, calls, commit, directory, files, parts, records, scrub, space, stable, upload),
+    *(beneath, calls, commit, directory, files, parts, records, resume, scrub, sidecar, space),
+    *(stable, upload),
 )
 _CALLS = [
     *("open", "close", "mkdir", "chmod", "fchmod", "stat", "fstat", "statvfs", "access"),
