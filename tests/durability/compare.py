@@ -171,9 +171,9 @@ def kill_in_the_middle(subject: Subject, directory: Path) -> str:
         stream.truncate(KILLED_SIZE)
     root = directory / "killed"
     root.mkdir()
-    others = set(_list_tree(os.getpid()))
+    others = _list_children(os.getpid())
     with subject.peer(Place(root, directory)) as peer:
-        (server,) = set(_list_tree(os.getpid())) - others
+        (server,) = _list_children(os.getpid()) - others
         client = threading.Thread(target=_ignore_failure, args=(subject.store, peer, source))
         client.start()
         while _measure(root) < KILLED_SIZE // 20:
@@ -206,12 +206,18 @@ def _measure(root: Path) -> int:
 
 
 def _list_tree(process: int) -> Iterator[int]:
-    children = []
-    for task in Path(f"/proc/{process}/task").iterdir():
-        children += (task / "children").read_text().split()
+    children = _list_children(process)
     yield process
     for child in children:
-        yield from _list_tree(int(child))
+        yield from _list_tree(child)
+
+
+def _list_children(process: int) -> set[int]:
+    return {
+        int(child)
+        for task in Path(f"/proc/{process}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    }
 
 
 def _main(names: Sequence[str]) -> None:
