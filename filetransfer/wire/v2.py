@@ -26,7 +26,7 @@ The driver hears of a body only where it expects one. What comes with a request 
 away here, and so is what comes behind the end that was promised: there the driver gets its
 :class:`~filetransfer.wire.messages.BodyEnd` at once, and may refuse before the body has ended.
 
-Among many, a GET costs 5 µs so, and a PUT of ten octets with its digest 8; half of it goes to the maps.
+Among many, a GET costs 3 µs so, and a PUT of ten octets with its digest 8; most of it goes to the maps.
 
 Source: protocol, section 2.
 """
@@ -293,7 +293,7 @@ class ServerCodec(_Codec):
             return Unknown(self._code)
         kind = _REQUESTS[self._code]
         if self._flag is not (kind is Put):
-            return Malformed(Invalid("it has a body, and must not, or it must have one"))
+            return Malformed(Invalid("it has a body that it must not have, or lacks one"))
         try:
             request: Request = convert_map(head, kind)
         except Invalid as refusal:
