@@ -159,6 +159,18 @@ def test_reset_while_a_get_waits_for_its_thread(rig: Rig, size: int) -> None:
     assert peer.received == b""
 
 
+def test_reset_while_a_get_waits_for_its_thread_and_an_earlier_answer(rig: Rig) -> None:
+    rig.store.is_cached = False
+    rig.store.files = {"a": BULK}
+    peer = rig.connect()
+    peer.send(put("b", b"1") + get("a"))
+    peer.lose()
+    rig.settle()
+    assert rig.store.waiting
+    assert not rig.store.open_downloads
+    rig.finish()
+
+
 def test_reset_while_a_download_waits_for_its_turn(rig: Rig) -> None:
     rig.store.files = {"a": BULK}
     peer = rig.connect()
