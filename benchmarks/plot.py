@@ -68,4 +68,4 @@ def _draw_bars(panel: Any, bars: Bars) -> None:
     panel.set_xlabel(bars.unit)
     panel.spines[["top", "right"]].set_visible(False)
     if len(bars.series) > 1:
-        panel.legend(fontsize=8, frameon=False)
+        panel.legend(fontsize=8, frameon=False, loc="lower right")
