@@ -101,8 +101,8 @@ def ask(address: str | tuple[str, int], octets: bytes) -> bytes:
     else:
         peer = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
     with peer:
-        peer.settimeout(DEADLINE_SECONDS)
         peer.connect(address)
+        peer.settimeout(DEADLINE_SECONDS)
         peer.sendall(octets)
         peer.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: peer.recv(65536), b""))

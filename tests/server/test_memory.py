@@ -34,8 +34,8 @@ def test_peers_that_do_not_read(tmp_path: Path, size: int) -> None:
         head = content("a", b"")[:2] + size.to_bytes(4, "big")
         for _ in range(PEERS):
             peer = peers.enter_context(socket.socket(socket.AF_UNIX))
-            peer.settimeout(DEADLINE_SECONDS)
             peer.connect(address)
+            peer.settimeout(DEADLINE_SECONDS)
             peer.sendall(get("a") * 200)
             assert peer.recv(len(head), socket.MSG_WAITALL) == head
         # Answered after all that the others have asked for before.
@@ -55,8 +55,8 @@ def test_uploaders_of_much(tmp_path: Path) -> None:
     ):
         assert ask(address, HELP) == HELP_REPLY
         before = read_peak(daemon)
-        peer.settimeout(DEADLINE_SECONDS)
         peer.connect(address)
+        peer.settimeout(DEADLINE_SECONDS)
         peer.sendall(put("a", b"", size=count * MEBIBYTE))
         for _ in range(count):
             peer.sendall(body)

@@ -201,15 +201,23 @@ def test_a_bug_in_answering_a_commit_leaves_the_others_alone(
 
 
 @pytest.mark.parametrize(
-    ("host", "is_exposed"),
-    [("127.0.0.1", False), ("127.8.9.10", False), ("0.0.0.0", True)],
+    ("settings", "is_exposed"),
+    [
+        ({"interface": "127.0.0.1"}, False),
+        ({"interface": "127.8.9.10"}, False),
+        ({"interface": "0.0.0.0"}, True),
+        ({"port": None, "endpoints": ("unix:socket",)}, False),
+    ],
 )
-def test_exposed(tmp_path: Path, host: str, is_exposed: bool) -> None:
+def test_exposed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], is_exposed: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
     log = Log()
     globalLogPublisher.addObserver(log)
 
     async def work() -> None:
-        daemon = Daemon(Settings(root=str(tmp_path / "root"), port=0, interface=host), reactor)
+        daemon = Daemon(Settings(**{"port": 0} | settings), reactor)
         daemon.privilegedStartService()
         daemon.startService()
         await daemon.stopService()

@@ -238,8 +238,8 @@ def test_option_that_cannot_be(
 def test_signals_end_it(tmp_path: Path, number: signal.Signals) -> None:
     with run_daemon(tmp_path, "--listen", f"unix:{tmp_path}/socket") as daemon:
         with socket.socket(socket.AF_UNIX) as peer:
-            peer.settimeout(DEADLINE_SECONDS)
             peer.connect(f"{tmp_path}/socket")
+            peer.settimeout(DEADLINE_SECONDS)
             peer.sendall(HELP + put("a", b"x" * 100_000, size=200_000))
             assert peer.recv(100) == HELP_REPLY
             status = daemon.end(number)
