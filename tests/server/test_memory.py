@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from daemons import DEADLINE_SECONDS, Running, ask, run_daemon
+from twistds import DEADLINE_SECONDS, Running, ask, run_daemon
 from doubles import DONE, HELP, HELP_REPLY, content, get, put
 
 MEBIBYTE = 1024 * 1024

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from daemons import DEADLINE_SECONDS, ENVIRONMENT, TWISTD, Running, ask, run_daemon, run_twistd
+from twistds import DEADLINE_SECONDS, ENVIRONMENT, TWISTD, Running, ask, run_daemon, run_twistd
 from doubles import DONE, HELP, HELP_REPLY, content, get, put
 
 
