@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from twistds import DEADLINE_SECONDS, Running, ask, run_daemon
 from doubles import DONE, HELP, HELP_REPLY, content, get, put
+from twistds import DEADLINE_SECONDS, Running, ask, run_daemon
 
 MEBIBYTE = 1024 * 1024
 PEERS = 100

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from twistds import DEADLINE_SECONDS, ENVIRONMENT, TWISTD, Running, ask, run_daemon, run_twistd
 from doubles import DONE, HELP, HELP_REPLY, content, get, put
+from twistds import DEADLINE_SECONDS, ENVIRONMENT, TWISTD, Running, ask, run_daemon, run_twistd
 
 
 def has_ipv6() -> bool:
