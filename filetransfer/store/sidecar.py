@@ -7,7 +7,7 @@
 Numbers are little-endian. A digest is the xxh3-128 of the window's octets, or of the whole file in the outcome. A check
 is the xxh3 of what stands before it, its place, and the header's check, so that neither a torn record, nor one of
 another place, nor one of another upload counts. Only the last window may have less than 1 MiB; when the upload goes on
-its record is written anew.
+its record is written anew, and a power cut then may cost that window.
 
 Nothing here waits for a disk. A record says what the octets *are*, not that they are there: whoever resumes digests
 the windows again and believes the records up to the first that does not agree. So it does not matter in which order

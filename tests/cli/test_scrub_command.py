@@ -232,3 +232,10 @@ def test_it_does_without_twisted_and_without_rich(root: LocalPath) -> None:
     command = [sys.executable, "-c", script, str(root)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert output.splitlines()[-1] == "set()"
+
+
+def test_the_statuses_are_in_the_documents() -> None:
+    page = LocalPath(__file__).parents[2] / "docs" / "commands.rst"
+    text = " ".join(page.read_text().split())
+    for number, meaning in STATUSES.items():
+        assert f"{number} {meaning}" in text
