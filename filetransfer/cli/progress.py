@@ -146,5 +146,7 @@ def _make_progress() -> Any:
         TimeRemainingColumn(),
         console=RichConsole(stderr=True),
         auto_refresh=False,
+        # It would go where the bars go: to standard error.
+        redirect_stdout=False,
         transient=True,
     )

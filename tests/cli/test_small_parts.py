@@ -1,0 +1,199 @@
+"""What needs no process of its own: addresses, text for terminals, explanations, completion, bars."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
+from twisted.internet.task import Clock
+
+from filetransfer.cli.completion import CommandCompleter
+from filetransfer.cli.console import Console, Verbosity, printable
+from filetransfer.cli.invocation import is_bug
+from filetransfer.cli.progress import Bars
+from filetransfer.cli.settings import Server, parse_server
+from filetransfer.errors import (
+    ConnectFailed,
+    Exists,
+    FileTransferError,
+    NotFound,
+    RemoteProtocolError,
+    RequestRefused,
+    TransferInterrupted,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [
+        ("localhost", Server("localhost", 9000)),
+        ("host.example:1", Server("host.example", 1)),
+        ("127.0.0.1:65535", Server("127.0.0.1", 65535)),
+        ("[::1]", Server("::1", 9000)),
+        ("[::1]:9001", Server("::1", 9001)),
+        ("fe80::1%eth0", Server("fe80::1%eth0", 9000)),
+        ("::1", Server("::1", 9000)),
+    ],
+)
+def test_addresses(text: str, server: Server) -> None:
+    assert parse_server(text) == server
+    assert parse_server(str(server)) == server
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":9000", "host:", "host:0", "host:65536", "host:x", "[::1", "[]:1", "[::1]9000"]
+)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="is not HOST"):
+        parse_server(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain.txt", "plain.txt"),
+        ("grün 日本.txt", "grün 日本.txt"),
+        ("a\x1b[2J", "a\\x1b[2J"),
+        ("a\nb\tc", "a\\nb\\tc"),
+        ("\x9b\u202e\u2028\udcff", "\\x9b\\u202e\\u2028\\udcff"),
+        ("\U000e0001", "\\U000e0001"),
+    ],
+)
+def test_text_for_terminals(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (NotFound("whatever"), "not found on host:1"),
+        (Exists("exists already"), "refused by host:1: exists already"),
+        (RequestRefused("no"), "refused by host:1, which does not say why: "),
+        (ConnectFailed("no connection to host:1: why"), "no connection to host:1: why"),
+        (TransferInterrupted("lost"), "host:1: lost"),
+        (RemoteProtocolError("what"), "host:1 does not speak this protocol properly: what"),
+        (FileNotFoundError(2, "No such file or directory", "f"), "no such file here"),
+        (PermissionError(13, "Permission denied", "f"), "Permission denied"),
+        (PermissionError(13, "Permission denied", "/g"), "/g: Permission denied"),
+        (OSError("strange"), "strange"),
+        (FileTransferError("message"), "message"),
+        (FileTransferError(), "FileTransferError"),
+    ],
+)
+def test_explanations(error: Exception, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Console(Verbosity.NORMAL, "host:1").complain_about("get", "f", error)
+    said = capsys.readouterr().err
+    assert said.startswith(f"ft-client: get: f: {line}")
+    assert said.count("\n") == 1
+
+
+def test_what_is_a_bug() -> None:
+    assert is_bug(KeyError())
+    assert not is_bug(OSError())
+    assert not is_bug(FileTransferError())
+
+
+def complete(text: str) -> list[str]:
+    """Give the line with each completion."""
+    document = Document(text)
+    completer = CommandCompleter(["put", "get", "quit"])
+    return [
+        text[: len(text) + each.start_position] + each.text
+        for each in completer.get_completions(document, CompleteEvent())
+    ]
+
+
+def test_completion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "abc").touch()
+    (tmp_path / "a b'c").touch()
+    (tmp_path / ".hidden").touch()
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "inside").touch()
+    assert complete("") == ["put", "get", "quit"]
+    assert complete("p") == ["put"]
+    assert complete("x") == []
+    assert complete("put ") == ["put a\\ b\\'c", "put abc", "put dir/"]
+    assert complete("put x a\\ ") == ["put x a\\ b\\'c"]
+    assert complete("put dir/") == ["put dir/inside"]
+    assert complete("put ~/d") == ["put ~/dir/"]
+    assert complete("put .") == ["put .hidden"]
+    assert complete("put missing/") == []
+    assert complete("get ") == []
+    assert complete("get abc -o ab") == ["get abc -o abc"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def make_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Make standard error a terminal. Not a fixture: pytest takes its own stream back between set-up and test."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    return terminal
+
+
+def test_no_bars_for_what_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = make_terminal(monkeypatch)
+    clock = Clock()
+    bars = Bars(clock, Console(Verbosity.NORMAL, ""))
+    bar = bars.begin("file")
+    bar(10, 10)
+    clock.advance(0.4)
+    bars.end(bar)
+    bars.close()
+    assert terminal.getvalue() == ""
+    assert clock.getDelayedCalls() == []
+
+
+def test_bars_for_what_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = make_terminal(monkeypatch)
+    clock = Clock()
+    bars = Bars(clock, Console(Verbosity.NORMAL, ""))
+    bars.expect(3)
+    large, small, other = bars.begin("l\x1barge"), bars.begin("small"), bars.begin("[red]other")
+    large(1_000_000, 50_000_000)
+    small(10, 10)
+    other(3_000_000, 4_000_000)
+    clock.advance(0.5)
+    shown = terminal.getvalue()
+    assert "l\\x1barge" in shown
+    assert "1.0/50.0 MB" in shown
+    # A name is no markup.
+    assert "[red]other" in shown
+    assert "0 of 3 files" in shown
+    assert "small" not in shown
+    bars.end(other)
+    bars.end(small)
+    large(25_000_000, 50_000_000)
+    clock.advance(0.1)
+    shown = terminal.getvalue()
+    assert "25.0/50.0 MB" in shown
+    assert "2 of 3 files" in shown
+    bars.close()
+    assert clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("is_quiet", [False, True])
+def test_no_bars_without_a_terminal_or_when_quiet(
+    monkeypatch: pytest.MonkeyPatch, is_quiet: bool
+) -> None:
+    stream = Terminal() if is_quiet else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    clock = Clock()
+    bars = Bars(clock, Console(Verbosity.QUIET if is_quiet else Verbosity.NORMAL, ""))
+    bar = bars.begin("file")
+    bar(10, 20)
+    clock.advance(10)
+    bars.end(bar)
+    bars.close()
+    assert stream.getvalue() == ""
