@@ -428,21 +428,22 @@ def test_stopping_ends_the_children(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_giving_up_a_child_that_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has ended and was waited for, but its answer may still be in the pipe: here a child of its own holds it."""
-    script = f"sleep 1000000 & echo $! > {tmp_path}/pid"
+    script = f"sleep 1000000 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid"
     monkeypatch.setattr(summaries, "child_arguments", lambda: ["/bin/sh", "-c", script])
 
     async def work() -> None:
-        result = summaries.Summaries(reactor, 1).summarise(0)
+        children = summaries.Summaries(reactor, 1)
         results: list[Any] = []
-        result.addBoth(results.append)
+        first = children.summarise(0)
+        first.addErrback(results.append)
         await until(lambda: (tmp_path / "pid").exists() and not list_children())
-        result.cancel()
+        first.cancel()
         assert results[0].check(CancelledError)
-        # The place is free for the next.
-        again = summaries.Summaries(reactor, 1).summarise(0)
-        again.addBoth(results.append)
-        await until(lambda: not list_children())
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+        # The place is free for the next.
+        monkeypatch.setattr(summaries, "child_arguments", lambda: ["/bin/true"])
+        children.summarise(0).addErrback(results.append)
         await until(lambda: len(results) == 2)
+        assert results[1].check(summaries.ChildFailed)
 
     run(work())
