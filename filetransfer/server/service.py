@@ -8,6 +8,7 @@ after, so that what is made in it belongs to the user that serves it. What canno
 
 from __future__ import annotations
 
+import atexit
 import errno
 import ipaddress
 import os
@@ -60,6 +61,7 @@ class Daemon(Service):
         self._settings = settings
         self._reactor: Any = reactor
         self._ports: list[IListeningPort] = []
+        self._is_exiting = False
         self._factory = FileTransferFactory(
             Summaries(self._reactor), self._reactor, has_bare_summary=settings.summary == "bare"
         )
@@ -142,6 +144,19 @@ class Daemon(Service):
     def _tell_of_batch(self, commits: list[Commit]) -> None:
         """Bring a batch to the reactor in one hop. Called in a thread of the store's."""
         self._reactor.callFromThread(self._factory.tell_of_commits, commits)
+        has_failed = self._factory.store.is_read_only and not self._settings.is_read_only
+        if has_failed and self._settings.exits_on_disk_failure:
+            self._reactor.callFromThread(self._exit)
+
+    def _exit(self) -> None:
+        """End the daemon with status 1; a second call does nothing."""
+        if self._is_exiting:
+            return
+        self._is_exiting = True
+        _log.critical("the disk failed for the second time: ending, as --exit-on-disk-failure says")
+        # twistd ends with 0 whenever the reactor was stopped, and knows no other way. Its pid file is gone by then.
+        atexit.register(os._exit, 1)
+        self._reactor.stop()
 
     def _log_start(self) -> None:
         settings = self._settings

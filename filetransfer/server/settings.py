@@ -15,6 +15,7 @@ from twisted.python import usage
 
 from filetransfer import __version__
 
+_PREFIX = "FILETRANSFER_"
 _TRUE = ("1", "yes", "true", "on")
 _FALSE = ("0", "no", "false", "off", "")
 _MODE = re.compile("0*[0-7]{1,3}", re.ASCII)
@@ -30,6 +31,8 @@ class Settings:
         interface: the address to listen on; None for loopback, IPv4 and IPv6.
         endpoints: Twisted's descriptions of further places to listen on.
         is_read_only: whether PUT and CHANGE are refused.
+        exits_on_disk_failure: whether the daemon ends, with status 1, when the disk has failed for the second time;
+            if not, it goes on serving, read-only.
         file_mode: permission bits of published files, 0 to 0o777.
         directory_mode: permission bits of directories that the daemon makes, 0 to 0o777.
         durability: ``"none"`` leaves every fsync out.
@@ -41,6 +44,7 @@ class Settings:
     interface: str | None = None
     endpoints: tuple[str, ...] = ()
     is_read_only: bool = False
+    exits_on_disk_failure: bool = False
     file_mode: int = 0o640
     directory_mode: int = 0o750
     durability: Literal["full", "none"] = "full"
@@ -150,7 +154,10 @@ class Options(usage.Options):
             _one_of("--summary", "framed", "bare"),
         ],
     ]
-    optFlags: ClassVar[list[list[Any]]] = [["read-only", None, "Refuse PUT and CHANGE."]]
+    optFlags: ClassVar[list[list[Any]]] = [
+        ["read-only", None, "Refuse PUT and CHANGE."],
+        ["exit-on-disk-failure", None, "End when the disk fails, rather than go on read-only."],
+    ]
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -182,7 +189,15 @@ class Options(usage.Options):
     def parseOptions(self, options: Any = None) -> None:
         """Parse what was typed; what was not is taken from the environment."""
         typed = list(options or [])
+        self._refuse_unknown_variables()
         super().parseOptions(self._list_from_environment() + typed)  # type: ignore[no-untyped-call]
+
+    def _refuse_unknown_variables(self) -> None:
+        """Refuse a variable that is misspelt: a daemon that was to be read-only must not start otherwise."""
+        known = {_variable(name) for name, *_ in [*self.optParameters, *self.optFlags, ["listen"]]}
+        for name in sorted(self._environment):
+            if name.startswith(_PREFIX) and name not in known:
+                raise usage.UsageError(f"{name}: there is no such option; --help lists them")
 
     def _list_from_environment(self) -> list[str]:
         """Give the environment's settings as options, to stand before those that were typed."""
@@ -215,7 +230,7 @@ class Options(usage.Options):
 
 
 def _variable(name: str) -> str:
-    return "FILETRANSFER_" + name.upper().replace("-", "_")
+    return _PREFIX + name.upper().replace("-", "_")
 
 
 def read_settings(options: Mapping[str, Any]) -> Settings:
@@ -236,5 +251,8 @@ def read_settings(options: Mapping[str, Any]) -> Settings:
     if options["listen"]:
         given.setdefault("port", None)
     return Settings(
-        endpoints=tuple(options["listen"]), is_read_only=bool(options["read-only"]), **given
+        endpoints=tuple(options["listen"]),
+        is_read_only=bool(options["read-only"]),
+        exits_on_disk_failure=bool(options["exit-on-disk-failure"]),
+        **given,
     )

@@ -193,6 +193,10 @@ class Rename(Commit):
 class Store(Protocol):
     """A served root."""
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether every change is refused: by the setting, or since the disk failed twice."""
+
     def open_download(self, path: Path) -> Download:
         """Open a regular file for reading.
 

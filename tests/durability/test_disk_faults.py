@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,9 +95,9 @@ class Scene:
 
 
 @contextmanager
-def set_scene(root: Path) -> Iterator[Scene]:
+def set_scene(root: Path, *options: str) -> Iterator[Scene]:
     with ExitStack() as opened:
-        daemon = opened.enter_context(run_daemon(root))
+        daemon = opened.enter_context(run_daemon(root, *options))
         client = opened.enter_context(connect(daemon))
         bystander = Bystander(daemon, opened)
         assert client.put("warm", bytes(100_000)) == DONE
@@ -213,22 +213,38 @@ def test_quota(mounted: Callable[..., Path]) -> None:
         assert scene.client.get("new") == bytes(50_000)
 
 
+def put_on_failing_disk(scene: Scene, tmp_path: Path) -> bytes:
+    """Upload while the next fsync of one thread fails, of each in turn until one did; gives that one's answer."""
+    process = scene.daemon.process.pid
+    # The thread of the commit queue is among them: it syncs a file that is alone in its batch.
+    for thread in range(len(list_threads(process))):
+        place = Place(thread, "fsync", 1)
+        with inject(process, place, "error=EIO", tmp_path / "strace") as watched:
+            answer = scene.client.put("newer", b"newer")
+        if watched.has_injected:
+            return answer
+    raise AssertionError("no thread called fsync")
+
+
+@pytest.mark.needs_root("strace")
+def test_exit_when_told_to(tmp_path: Path) -> None:
+    with set_scene(tmp_path / "root", "--exit-on-disk-failure") as scene:
+        assert put_on_failing_disk(scene, tmp_path) == REFUSED
+        assert scene.client.put("new", b"new") == DONE
+        # The answer may be lost with the connection.
+        with suppress(OSError, EOFError):
+            put_on_failing_disk(scene, tmp_path)
+        assert scene.daemon.process.wait(60) == 1
+        assert "--exit-on-disk-failure" in scene.daemon.log
+
+
 @pytest.mark.needs_root("strace")
 def test_read_only_after_the_second_failed_fsync(tmp_path: Path) -> None:
     root = tmp_path / "root"
     with set_scene(root) as scene:
-        process = scene.daemon.process.pid
         for failures in range(2):
             assert scene.client.put("new", b"new") == DONE
-            threads = range(len(list_threads(process)))
-            # The thread of the commit queue: it syncs a file that is alone in its batch.
-            for thread in threads:
-                place = Place(thread, "fsync", 1)
-                with inject(process, place, "error=EIO", tmp_path / "strace") as watched:
-                    answer = scene.client.put("newer", b"newer")
-                if watched.has_injected:
-                    break
-            assert answer == REFUSED, failures
+            assert put_on_failing_disk(scene, tmp_path) == REFUSED, failures
             scene.check_nothing_left()
         for size in (3, 100_000):
             scene.check_refused(lambda size=size: scene.client.put("newest", bytes(size)))

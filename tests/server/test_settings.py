@@ -62,10 +62,8 @@ def test_every_option_and_its_variable(option: str, text: str, expected: Mapping
 
 def test_every_option_is_tried_here() -> None:
     options = Options({})
-    tried = {option for option, *_ in VALUES} | {"read-only"}
-    assert {name for name in options.longOpt if name not in ("help", "version")} == {
-        f"{name}=" if name != "read-only" else name for name in tried
-    }
+    tried = {f"{option}=" for option, *_ in VALUES} | {"read-only", "exit-on-disk-failure"}
+    assert {name for name in options.longOpt if name not in ("help", "version")} == tried
 
 
 def test_short_options() -> None:
@@ -89,6 +87,17 @@ def test_read_only(text: str) -> None:
 def test_not_read_only(text: str) -> None:
     assert parse(READ_ONLY=text) == Settings()
     assert parse("--read-only", READ_ONLY=text) == Settings(is_read_only=True)
+
+
+def test_exit_on_disk_failure() -> None:
+    assert parse("--exit-on-disk-failure") == Settings(exits_on_disk_failure=True)
+    assert parse(EXIT_ON_DISK_FAILURE="1") == Settings(exits_on_disk_failure=True)
+
+
+@pytest.mark.parametrize("name", ["READONLY", "LISTENS", "", "read_only"])
+def test_a_variable_that_is_misspelt(name: str) -> None:
+    with pytest.raises(UsageError, match=f"^FILETRANSFER_{name}: there is no such option"):
+        parse(**{name: "1"})
 
 
 def test_what_is_typed_wins() -> None:
