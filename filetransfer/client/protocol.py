@@ -171,20 +171,22 @@ class ClientProtocol(Protocol):
 
     def pauseProducing(self) -> None:
         """The server does not read as fast as we write."""
-        self._is_writable = False
-        self._outlet.set_paused(True)
+        self._set_writable(False)
 
     def resumeProducing(self) -> None:
         """What we wrote has left."""
         self._note_move()
-        self._is_writable = True
-        self._outlet.set_paused(False)
+        self._set_writable(True)
         self.write_requests()
 
     def stopProducing(self) -> None:
         """The transport is gone; :meth:`connectionLost` tells."""
 
     # Requests.
+
+    def _set_writable(self, is_writable: bool) -> None:
+        self._is_writable = is_writable
+        self._outlet.set_paused(not is_writable)
 
     def _may_write(self) -> bool:
         return self._is_writable and self._sending is None and not self._is_over
@@ -246,9 +248,10 @@ class ClientProtocol(Protocol):
         if not goes_by_kernel(self.transport, count):
             await send_copied(self._outlet, descriptor, offset, count, moved)
             return
-        # The kernel's route has a producer of its own, and returns when all has left.
+        # The kernel's route has a producer of its own, and is told of the room that we were waiting for.
         self.transport.unregisterProducer()
         await send_body(self.transport, descriptor, offset, count, moved)
+        self._set_writable(True)
         self.transport.registerProducer(self, True)
 
     def _fail_bulk(self, exchange: Exchange[Any], error: Exception) -> None:

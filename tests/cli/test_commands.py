@@ -216,6 +216,16 @@ def test_a_reader_that_has_had_enough(server: PlainServer, tmp_path: Path) -> No
     finish_quietly(process)
 
 
+def test_a_reader_of_the_help_that_has_had_enough(tmp_path: Path) -> None:
+    process = begin("--help", cwd=tmp_path)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(60) == 1
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    finish_quietly(process)
+
+
 def finish_quietly(process: object) -> None:
     for stream in ("stdin", "stdout", "stderr"):
         getattr(process, stream).close()

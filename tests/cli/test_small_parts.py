@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
+from filetransfer.cli import running
 from filetransfer.cli.completion import CommandCompleter
 from filetransfer.cli.console import Console, Verbosity, printable
 from filetransfer.cli.invocation import is_bug
 from filetransfer.cli.progress import Bars
-from filetransfer.cli.settings import Server, parse_server
+from filetransfer.cli.settings import Server, ServerType, parse_server
 from filetransfer.errors import (
     ConnectFailed,
     Exists,
@@ -50,6 +56,10 @@ def test_addresses(text: str, server: Server) -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="is not HOST"):
         parse_server(text)
+
+
+def test_an_address_may_be_read_already() -> None:
+    assert ServerType()("host:1") == ServerType()(Server("host", 1)) == Server("host", 1)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +105,43 @@ def test_what_is_a_bug() -> None:
     assert is_bug(KeyError())
     assert not is_bug(OSError())
     assert not is_bug(FileTransferError())
+
+
+def test_a_bug_is_one_line_unless_asked_for_more(capsys: pytest.CaptureFixture[str]) -> None:
+    for verbosity in (Verbosity.NORMAL, Verbosity.VERBOSE):
+        assert running.complain_of_bug(Console(verbosity, "host:1"), KeyError("\x1b")) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("ft-client: unexpected: KeyError: '\\x1b'; please report it")
+        assert (said.count("\n") > 1) == (verbosity is Verbosity.VERBOSE)
+
+
+def test_an_error_that_nobody_has_taken_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    assert running.complain_of_bug(Console(Verbosity.NORMAL, "host:1"), NotFound("a")) == 4
+    assert capsys.readouterr().err == "ft-client: not found on host:1\n"
+
+
+def test_a_second_signal_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(status: int) -> None:
+        raise SystemExit(status)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    reactor: Any = SimpleNamespace(callFromThread=lambda act, *arguments: act(*arguments))
+    tidy: Deferred[int] = Deferred()
+
+    async def act() -> int:
+        try:
+            await Deferred()
+        except CancelledError:
+            return await tidy
+        raise AssertionError
+
+    begun = running._Running(reactor, act, Console(Verbosity.NORMAL, ""), lambda: False)
+    monkeypatch.setattr(running, "_SIGNALS", ())
+    begun.start()
+    begun._take_signal(signal.SIGINT, None)
+    with pytest.raises(SystemExit) as left:
+        begun._take_signal(signal.SIGTERM, None)
+    assert left.value.code == 143
 
 
 def complete(text: str) -> list[str]:

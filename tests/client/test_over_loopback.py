@@ -67,6 +67,25 @@ def test_there_and_back(tmp_path: Path, size: int, at_a_time: int) -> None:
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
 
 
+def test_small_and_large_ones_in_turn(tmp_path: Path) -> None:
+    sizes = ([50_000] * 10 + [2_000_000]) * 3 + [100_000, 300_000, 5]
+    for number, size in enumerate(sizes):
+        (tmp_path / f"f{number}").write_bytes(os.urandom(size))
+
+    async def act(session: Session) -> None:
+        names = [f"f{number}" for number in range(len(sizes))]
+        await all_of(*[session.put(tmp_path / name) for name in names])
+        await all_of(*[session.get(name, tmp_path / f"{name}.back") for name in names])
+
+    with PlainServer() as server:
+        use(server, act)
+        assert server.connections == 1
+    for number in range(len(sizes)):
+        octets = (tmp_path / f"f{number}").read_bytes()
+        assert server.files[f"f{number}"] == octets
+        assert (tmp_path / f"f{number}.back").read_bytes() == octets
+
+
 @pytest.mark.parametrize("responses", [1, 2, 7])
 def test_a_server_that_closes_after_some_responses(tmp_path: Path, responses: int) -> None:
     for number in range(30):

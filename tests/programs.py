@@ -10,7 +10,7 @@ from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "filetransfer.cli"]
 DEADLINE_SECONDS = 60
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 
 
 def make_environment(**variables: str) -> dict[str, str]:
