@@ -47,7 +47,7 @@ class IncomingBody:
         set_paused: stops (True) and restarts (False) reading from the peer.
         moved: told of the octets of the body, as they are taken.
         transport: where the body comes from; None keeps it from going by the kernel route.
-        pull: asks the decoder for events, and takes them: octets of the body went past it.
+        pull: asks the decoder for events, and takes them: octets of the body were taken out of it, or went past it.
     """
 
     def __init__(
@@ -89,9 +89,7 @@ class IncomingBody:
         count = self._source.run - self._source.available
         if hasattr(sink, "advance") and goes_by_kernel(self._transport, count):
             await self._receive_by_kernel(cast(kernel.Sink, sink))
-            await self._receive_copied(sink, self._pull)
-        else:
-            await self._receive_copied(sink, self.octets_came)
+        await self._receive_copied(sink)
 
     async def _receive_by_kernel(self, sink: kernel.Sink) -> None:
         """Move as much of the body as the kernel will; the transport stays paused."""
@@ -114,11 +112,13 @@ class IncomingBody:
         self._source.body_moved(count)
         self._moved(count)
 
-    async def _receive_copied(self, sink: Sink, go_on: Callable[[], None]) -> None:
+    async def _receive_copied(self, sink: Sink) -> None:
         receiver = self._receiver = CopiedReceiver(sink.write, self._pause)
         if self._error is None:
             self._pause(False)
-            go_on()
+            self.octets_came()
+            # All of the body may have come by now, and nothing more may come that would show its end.
+            self._pull()
         try:
             await self._until_ended()
         finally:
