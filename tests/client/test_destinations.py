@@ -8,10 +8,10 @@ import stat
 from pathlib import Path
 
 import pytest
-from client_rig import Rig, content, content_head
+from client_rig import HELP, Asked, Rig, content, content_head
 from reactors import HeldThreads
 
-from filetransfer.client import Transferred, destinations
+from filetransfer.client import Transferred, destinations, session
 from filetransfer.client.destinations import (
     Delivery,
     PathDestination,
@@ -264,23 +264,22 @@ def test_a_stream_that_is_broken(rig: Rig) -> None:
 
 
 def test_large_files_that_wait_hold_others_back(
-    rig: Rig, tmp_path: Path, threads: HeldThreads
+    rig: Rig, tmp_path: Path, threads: HeldThreads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count = destinations._MAX_BATCH + 300
-    before = open_descriptors()
-    asked = rig.ask(*[rig.session.get("a", tmp_path / str(number)) for number in range(count)])
-    one = content("a", b"x" * 70_000)
-    answered = 0
-    while answered < count:
-        rig.link.sent()
-        # The body is in the file at once; the batch that publishes is held.
-        rig.link.receive(one)
-        answered += 1
-        if answered % 100 == 0:
-            rig.turn()
+    monkeypatch.setattr(session, "_MAX_OPEN", 1)
+    asked = rig.ask(rig.session.get("a", tmp_path / "a"))
+    rig.link.sent()
+    rig.link.receive(content("a", b"x" * 70_000))
+    # It is written, and waits to be published with its descriptors open.
+    threads.run_one()
+    later = Asked(rig.session.help())
+    rig.clock.advance(0)
+    assert rig.link.sent() == b""
     rig.turn()
-    assert all(each.result == Transferred(70_000) for each in asked)
-    assert open_descriptors() == before
+    assert asked.result == Transferred(70_000)
+    assert rig.link.sent() == HELP
+    rig.answer(b"\xc4help")
+    assert later.result == "help"
 
 
 def test_find_destination_of_a_new_file(tmp_path: Path) -> None:

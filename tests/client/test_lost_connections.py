@@ -130,9 +130,11 @@ def test_a_body_that_was_being_sent_is_sent_again(rig: Rig, tmp_path: Path) -> N
     rig.answer(b"\xc4help")
     link = rig.link
     link.transport.write = lambda data: (link.writes.append(data), link.pause())  # type: ignore[method-assign]
+    before = len(os.listdir("/proc/self/fd"))
     asked = rig.ask(rig.session.put(tmp_path / "b"))
     assert len(link.sent()) < LARGE
     link.lose(error.ConnectionLost())
+    assert len(os.listdir("/proc/self/fd")) == before
     wait(rig)
     assert rig.link is not link
     assert rig.link.sent() == put("b", b"b" * LARGE)
@@ -348,7 +350,12 @@ def test_abort_leaves_no_parts(rig: Rig, tmp_path: Path) -> None:
     asked = rig.ask(rig.session.get("a", tmp_path / "a"), rig.session.get("b", tmp_path / "b"))
     rig.answer(content_head("a", LARGE) + b"x" * 1_000_000)
     assert len(os.listdir(tmp_path)) == 1
-    aborted = rig.ask(rig.session.abort())
+    rig.link.receive(b"x" * 300_000)
+    aborted = Asked(rig.session.abort())
+    rig.clock.advance(0)
+    # A thread is still writing to the part.
+    assert not aborted.is_over
+    rig.turn()
     assert aborted.is_over
     assert os.listdir(tmp_path) == []
     assert all(isinstance(each.error, TransferInterrupted) for each in asked)
