@@ -83,7 +83,6 @@ MAX_SIZE = 2**32 - 1
 SILENCE_SECONDS = 1.0
 """Without another octet, after which a bare summary has ended. Source: protocol, section 1, rule 10."""
 
-HELP_TEXT = "bye change get help put summary"
 SUMMARY_NAME = b"summary.txt"
 
 # Codes of requests.
