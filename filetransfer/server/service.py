@@ -36,6 +36,8 @@ __all__ = ["Daemon", "Options", "makeService"]
 MAX_THREADS = 16
 """Threads that open, read and write files for the reactor. The commit queue has its own."""
 
+PRIVATE_UMASK = 0o077
+
 _log = Logger()
 
 
@@ -62,6 +64,7 @@ class Daemon(Service):
         self._reactor: Any = reactor
         self._ports: list[IListeningPort] = []
         self._is_exiting = False
+        self._umask = PRIVATE_UMASK
         self._factory = FileTransferFactory(
             Summaries(self._reactor), self._reactor, has_bare_summary=settings.summary == "bare"
         )
@@ -76,6 +79,9 @@ class Daemon(Service):
     def startService(self) -> None:
         """Open the root and serve. Raises CannotServe with one line when it cannot be served."""
         settings = self._settings
+        # Whatever it was started under: a umask that takes bits from the owner keeps a daemon that is not root from
+        # opening what it has just made. What others may do is set by mode, file by file.
+        self._umask = os.umask(PRIVATE_UMASK)
         try:
             self._factory.store = DirectoryStore(
                 settings.root,
@@ -102,6 +108,7 @@ class Daemon(Service):
         for connection in list(self._factory.connections):
             connection.transport.abortConnection()
         await deferToThread(self._factory.store.close)
+        os.umask(self._umask)
 
     def _listen_on_port(self, port: int) -> None:
         interface = self._settings.interface

@@ -43,8 +43,9 @@ class DirectoryStore:
     Args:
         root: the directory; made, with its parents, when it is missing and the store is not read-only.
         read_only: refuse every change, and write nothing.
-        file_mode: permission bits of published files, whatever the umask.
-        directory_mode: permission bits of directories that the store makes, whatever the umask.
+        file_mode: permission bits of published files, whatever the umask takes from others. It must leave the owner's
+            bits alone: a user who is not root could not open what the store makes.
+        directory_mode: permission bits of directories that the store makes; the same.
         durability: ``full``, or ``none``: a power cut may lose what was acknowledged.
         keep_seconds: how long an upload that was cut off, or was published, can be asked for by its token.
         reserve_fraction: of the file system, never given to uploads; 0 <= reserve_fraction < 1.

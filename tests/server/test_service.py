@@ -232,3 +232,28 @@ def test_exposed(
 def test_factory_of_commits_is_what_the_store_calls() -> None:
     """A commit that nobody waits for is no bug."""
     assert Commit().done(None) is None
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
+def test_umask_that_the_daemon_was_started_under(tmp_path: Path, umask: int) -> None:
+    root = tmp_path / "root"
+
+    async def work() -> None:
+        async with serve(root, file_mode=0o644, directory_mode=0o755) as serving:
+            assert await serving.ask(put("small", b"1") + put("bulk", bytes(100_000))) == DONE * 2
+            assert read_umask() == 0o077
+
+    before = os.umask(umask)
+    try:
+        run(work())
+        assert read_umask() == umask
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (root, *root.glob("[!.]*"))}
+    assert modes == {"root": 0o755, "small": 0o644, "bulk": 0o644}
+
+
+def read_umask() -> int:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask

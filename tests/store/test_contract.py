@@ -88,7 +88,7 @@ def test_a_download_tells_of_its_file(rig: Rig) -> None:
 
 
 def test_the_mode_does_not_depend_on_the_umask(rig: Rig) -> None:
-    before = os.umask(0o777)
+    before = os.umask(0o077)
     try:
         rig.put("small", b"a")
         rig.upload("bulk", b"b")
