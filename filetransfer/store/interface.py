@@ -10,9 +10,9 @@ makes thousands of small durable files cheap (see ``store/commit.py``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from filetransfer.errors import RequestRefused
 from filetransfer.names import Path
@@ -152,6 +152,39 @@ class PublishedUpload:
     digest: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On which terms a file is put under its path, and what it gets besides its octets.
+
+    Preconditions are looked at when an upload is opened, and again immediately before the rename, by nobody else at the
+    time. Source: protocol, section 2, "Preconditions" and "PUT and durability".
+
+    Attributes:
+        if_match: the etag that the path's file must have; None for any, or none.
+        if_none_match: whether there must be nothing under the path.
+        replaces: whether a file that is there is replaced; if not, it is :class:`~filetransfer.errors.Exists`.
+        makes_parents: whether directories that are missing on the way are made, durably as well.
+        modified: the file's time of modification, nanoseconds since 1970 UTC; None for that of its last octet.
+        mode: permission bits, 0 to 0o777; None for those that the store was told.
+    """
+
+    if_match: str | None = None
+    if_none_match: bool = False
+    replaces: bool = True
+    makes_parents: bool = False
+    modified: int | None = None
+    mode: int | None = None
+
+
+NO_TERMS = Terms()
+"""A file that is there is replaced, whatever it is; parents must be there."""
+
+Digests = Mapping[str, bytes]
+"""From the name of an algorithm, ``xxh3-128`` or ``sha256``, to the octets of a digest."""
+
+NO_DIGESTS: Digests = {}
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Commit:
     """One change on its way into the store.
@@ -168,14 +201,32 @@ class Commit:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Publish(Commit):
-    """Make an upload visible under its path, replacing the file that may be there. A failure aborts the upload."""
+class Publication(Commit):
+    """A change that puts a file under a path.
+
+    Attributes:
+        terms: see there.
+        digests: that the file must have, of algorithms that the store knows; else it is
+            :class:`~filetransfer.errors.DigestMismatch`, and nothing is published.
+        size: octets of the file, when it took effect.
+        digest: xxh3-128 of the file, when it took effect.
+    """
+
+    terms: Terms = NO_TERMS
+    digests: Digests = field(default_factory=dict)
+    size: int = 0
+    digest: bytes = b""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Publish(Publication):
+    """Make an upload visible under its path. A failure aborts the upload."""
 
     upload: Upload
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class PublishOctets(Commit):
+class PublishOctets(Publication):
     """Write a small file whose octets are all here, and make it visible."""
 
     path: Path
@@ -184,10 +235,89 @@ class PublishOctets(Commit):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Rename(Commit):
-    """Give a file another path. Never replaces: :class:`~filetransfer.errors.Exists`."""
+    """Give a file another path.
+
+    Attributes:
+        replaces: whether a file under ``to`` is replaced; if not, it is :class:`~filetransfer.errors.Exists`.
+        if_match: the etag that the file under ``path`` must have; None for any.
+    """
 
     path: Path
     to: Path
+    replaces: bool = False
+    if_match: str | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Delete(Commit):
+    """Remove a file or a directory.
+
+    Attributes:
+        is_recursive: whether a directory goes with all that is in it, at once; if not, it must be empty, or it is
+            :class:`~filetransfer.errors.NotEmpty`.
+        if_match: the etag that what is under the path must have; None for any.
+    """
+
+    path: Path
+    is_recursive: bool = False
+    if_match: str | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class MakeDirectory(Commit):
+    """Make a directory.
+
+    Attributes:
+        makes_parents: whether those that are missing on the way are made too, and one that is there already is no
+            failure; if not, they are :class:`~filetransfer.errors.NotFound` and :class:`~filetransfer.errors.Exists`.
+    """
+
+    path: Path
+    makes_parents: bool = False
+
+
+Kind = Literal["file", "directory", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is under a path.
+
+    Attributes:
+        path: from the root.
+        size: octets; 0 of what is no file.
+        modified: nanoseconds since 1970 UTC.
+        mode: permission bits, 0 to 0o777.
+        etag: see :class:`Download`; of a directory, it differs whenever its entries may have changed.
+        digest: xxh3-128 of a file's content, where it is recorded and only one file was asked for; else empty.
+    """
+
+    path: Path
+    kind: Kind
+    size: int
+    modified: int
+    mode: int
+    etag: str
+    digest: bytes = b""
+
+
+class Listing(Protocol):
+    """A directory being listed, in the order of the list of a path's components, each compared by its octets.
+
+    Attributes:
+        hidden: how many entries were left out so far: symbolic links, names that the protocol refuses, the store's own
+            files, and what lies on another file system.
+        more: when :meth:`read` has given everything and the limit cut it short: the last path given; else None.
+    """
+
+    hidden: int
+    more: Path | None
+
+    def read(self) -> list[Entry]:
+        """Give the next entries, at most some hundreds; none at the end. Blocks. Raises RequestRefused."""
+
+    def close(self) -> None:
+        """Give up; a second call does nothing. No thread may be in :meth:`read`."""
 
 
 class Store(Protocol):
