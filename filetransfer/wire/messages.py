@@ -254,6 +254,24 @@ class Listing:
 
 
 @dataclass(slots=True)
+class Entry:
+    """One entry of a listing. Of a directory or something else, only the path and the kind need be known.
+
+    Attributes:
+        path: from the root.
+        size: octets of a file.
+        modified: nanoseconds since 1970 UTC.
+    """
+
+    path: str
+    kind: Literal["file", "directory", "other"]
+    size: Size | None = None
+    modified: Nanoseconds | None = None
+    mode: Mode | None = None
+    etag: Etag | None = None
+
+
+@dataclass(slots=True)
 class Status:
     """The answer to STAT: of a path, of an upload, or of what an upload became (kind ``published``).
 
