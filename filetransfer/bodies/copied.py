@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
+from filetransfer.bodies.framing import UNFRAMED, Framing
 from filetransfer.errors import TransferInterrupted
 
 BLOCK_OCTETS = 256 * 1024
@@ -27,13 +28,25 @@ MAX_PENDING_OCTETS = 1024 * 1024
 
 
 @implementer(IPushProducer)
-class _Gate:
-    """Lets a coroutine wait until the transport has room again."""
+class Gate:
+    """Lets a coroutine that writes to a transport wait until it has room again; registered with it while entered.
 
-    def __init__(self) -> None:
+    Args:
+        transport: no producer may be registered with it.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
         self._waiting: Deferred[None] | None = None
         self._is_open = True
         self._is_lost = False
+
+    async def __aenter__(self) -> Self:
+        self._transport.registerProducer(self, True)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._transport.unregisterProducer()
 
     async def wait_until_open(self) -> None:
         """Return when there is room; raises TransferInterrupted when the connection is gone."""
@@ -61,7 +74,12 @@ class _Gate:
 
 
 async def send_copied(
-    transport: Any, descriptor: int, offset: int, count: int, moved: Callable[[int], None]
+    transport: Any,
+    descriptor: int,
+    offset: int,
+    count: int,
+    moved: Callable[[int], None],
+    framing: Framing = UNFRAMED,
 ) -> None:
     """Send octets of an open file; returns when the transport has room again.
 
@@ -71,30 +89,33 @@ async def send_copied(
         offset: of the first octet, >= 0.
         count: how many octets, >= 0; exactly so many are sent.
         moved: told of each block, in octets, as it is handed to the transport.
+        framing: cuts it into runs.
 
     Raises:
         TransferInterrupted: the connection was lost, or the file ended early (it shrank): the peer has been promised
             more octets, so the connection must be failed.
         OSError: the file cannot be read; the same.
     """
-    gate = _Gate()
-    transport.registerProducer(gate, True)
     end = offset + count
-    try:
+    run = 0
+    async with Gate(transport) as gate:
         while offset < end:
             await gate.wait_until_open()
-            octets = await _read_block(descriptor, min(BLOCK_OCTETS, end - offset), offset)
+            header = b""
+            if not run:
+                run = min(end - offset, framing.max_run)
+                header = framing.encode_run(run)
+            octets = await _read_block(descriptor, min(BLOCK_OCTETS, run), offset)
             if not octets:
                 raise TransferInterrupted(
                     "the file became shorter while it was sent", count - (end - offset)
                 )
-            transport.write(octets)
+            transport.write(header + octets if header else octets)
+            run -= len(octets)
             offset += len(octets)
             moved(len(octets))
         # Else who sends many bodies of one block would never be asked to wait.
         await gate.wait_until_open()
-    finally:
-        transport.unregisterProducer()
 
 
 async def _read_block(descriptor: int, count: int, offset: int) -> bytes:

@@ -1,11 +1,12 @@
 """The body that a connection is receiving at this moment, on its way into an open file or into memory.
 
 A protocol has one :class:`IncomingBody` (or, for a small one, :class:`HeldBody`) for each body and calls its
-``octets_came`` whenever it has fed octets to its decoder; whoever wants the body awaits
-:meth:`IncomingBody.receive_into`. Until somebody does, the peer is made to wait.
+``octets_came`` whenever it has fed octets to its decoder, and ``run_began`` when the body goes on with a further run;
+whoever wants the body awaits :meth:`IncomingBody.receive_into`. Until somebody does, the peer is made to wait.
 
-By the kernel route, what was fed already goes first, and then octets go past the decoder, while the protocol does not
-read. What the kernel leaves, be it the end of the connection, goes through Python again.
+A body may change its way with each of its runs. By the kernel route, what was fed already goes first, and then octets
+go past the decoder, while the protocol does not read. Between two runs it must read: what stands there is for the
+decoder. What the kernel leaves, be it the end of the connection, goes through Python, and so does all that follows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from twisted.internet.defer import Deferred
 from filetransfer.bodies import kernel
 from filetransfer.bodies.copied import CopiedReceiver
 from filetransfer.bodies.route import goes_by_kernel
-from filetransfer.errors import TransferInterrupted
+from filetransfer.errors import RequestRefused, TransferInterrupted
 
 
 class BodySource(Protocol):
@@ -65,9 +66,12 @@ class IncomingBody:
         self._pull = pull
         self._receiver: CopiedReceiver | None = None
         self._kernel: kernel.KernelReceiver | None = None
-        self._ended: Deferred[None] | None = None
+        self._sink: Sink | None = None
+        self._woken: Deferred[None] | None = None
         self._error: BaseException | None = None
+        self._end: Any = None
         self._has_ended = False
+        self._is_left_by_kernel = False
 
     @property
     def awaits_peer(self) -> bool:
@@ -79,20 +83,45 @@ class IncomingBody:
         """Whether octets are being moved past the decoder, so that the transport must not be read."""
         return self._kernel is not None
 
-    async def receive_into(self, sink: Sink) -> None:
+    async def receive_into(self, sink: Sink) -> Any:
         """Write the whole body to ``sink``.
 
+        Returns:
+            What :meth:`end` was given.
+
         Raises:
-            RequestRefused: ``sink`` could not be written to; the rest of the body is thrown away as it comes.
+            RequestRefused: ``sink`` could not be written to; the rest of the body is thrown away as it comes. Or what
+                :meth:`fail` was given.
             TransferInterrupted: the connection ended first.
         """
-        count = self._source.run - self._source.available
-        if hasattr(sink, "advance") and goes_by_kernel(self._transport, count):
-            await self._receive_by_kernel(cast(kernel.Sink, sink))
-        await self._receive_copied(sink)
+        self._sink = sink
+        while not self._is_over:
+            if self._goes_by_kernel:
+                await self._receive_by_kernel(cast(kernel.Sink, sink))
+            await self._receive_copied(sink)
+        if isinstance(self._error, RequestRefused):
+            raise self._error
+        if self._error is not None:
+            raise TransferInterrupted(
+                "the connection was lost in the middle of a body"
+            ) from self._error
+        return self._end
+
+    @property
+    def _is_over(self) -> bool:
+        return self._has_ended or self._error is not None
+
+    @property
+    def _goes_by_kernel(self) -> bool:
+        """Whether the rest of the run at hand is for the kernel."""
+        return (
+            not self._is_left_by_kernel
+            and hasattr(self._sink, "advance")
+            and goes_by_kernel(self._transport, self._source.run - self._source.available)
+        )
 
     async def _receive_by_kernel(self, sink: kernel.Sink) -> None:
-        """Move as much of the body as the kernel will; the transport stays paused."""
+        """Move as much of a run as the kernel will; the transport stays paused."""
         self._set_paused(True)
         fed = self._source.take_body(self._source.run)
         self._moved(len(fed))
@@ -107,12 +136,14 @@ class IncomingBody:
             raise
         finally:
             self._kernel = None
+        self._is_left_by_kernel = self._source.run > 0
 
     def _note_moved(self, count: int) -> None:
         self._source.body_moved(count)
         self._moved(count)
 
     async def _receive_copied(self, sink: Sink) -> None:
+        """Let octets pass through Python, until the body is over or a run is for the kernel."""
         receiver = self._receiver = CopiedReceiver(sink.write, self._pause)
         if self._error is None:
             self._pause(False)
@@ -120,11 +151,19 @@ class IncomingBody:
             # All of the body may have come by now, and nothing more may come that would show its end.
             self._pull()
         try:
-            await self._until_ended()
+            if not self._is_over and not self._goes_by_kernel:
+                self._woken = Deferred()
+                await self._woken
         finally:
+            self._receiver = None
             # Also after a lost connection: the caller closes the file as soon as this returns, and no thread may be
             # writing to it then.
             await receiver.finish()
+
+    def run_began(self) -> None:
+        """Take note that the body goes on with another run."""
+        if self._receiver is not None and self._goes_by_kernel:
+            self._wake()
 
     def octets_came(self) -> None:
         """Take what was fed to the decoder."""
@@ -139,14 +178,15 @@ class IncomingBody:
         if receiver.error is not None:
             self._source.discard_body()
 
-    def end(self) -> None:
-        """Take note that the body has ended, whole."""
+    def end(self, end: Any = None) -> None:
+        """Take note that the body has ended, whole; and of what was said behind it."""
         self._pause(False)
         self._has_ended = True
+        self._end = end
         self._wake()
 
     def fail(self, error: BaseException) -> None:
-        """Take note that the body will not end: the connection is gone."""
+        """Take note that the body will not be whole: the connection is gone, or its sender gave it up."""
         self._error = error
         if self._kernel is not None:
             self._kernel.stop()
@@ -158,42 +198,37 @@ class IncomingBody:
         if not self._has_ended:
             self._set_paused(is_paused)
 
-    async def _until_ended(self) -> None:
-        if not self._has_ended and self._error is None:
-            self._ended = Deferred()
-            await self._ended
-        if self._error is not None:
-            raise TransferInterrupted(
-                "the connection was lost in the middle of a body"
-            ) from self._error
-
     def _wake(self) -> None:
-        ended, self._ended = self._ended, None
-        if ended is not None:
-            ended.callback(None)
+        woken, self._woken = self._woken, None
+        if woken is not None:
+            woken.callback(None)
 
 
 class HeldBody:
     """A small body, held in memory until it is whole.
 
     Args:
-        source: the decoder; what is not whole yet waits in there.
-        take: given the octets, once.
+        source: the decoder; a run that is not whole yet waits in there.
+        take: given the octets, and what was said behind them, once.
     """
 
-    def __init__(self, source: BodySource, take: Callable[[bytes], None]) -> None:
+    def __init__(self, source: BodySource, take: Callable[[bytes, Any], None]) -> None:
         self._source = source
         self._take = take
         self._octets = b""
 
-    def octets_came(self) -> None:
-        """Take the body out of the decoder once all of it is there."""
-        if self._source.available >= self._source.run:
-            self._octets = self._source.take_body(self._source.run)
+    def run_began(self) -> None:
+        """Take note that the body goes on with another run."""
 
-    def end(self) -> None:
-        """Take note that the body has ended, whole."""
-        self._take(self._octets)
+    def octets_came(self) -> None:
+        """Take a run out of the decoder once all of it is there."""
+        if self._source.available >= self._source.run:
+            octets = self._source.take_body(self._source.run)
+            self._octets = self._octets + octets if self._octets else octets
+
+    def end(self, end: Any = None) -> None:
+        """Take note that the body has ended, whole; and of what was said behind it."""
+        self._take(self._octets, end)
 
     def fail(self, error: BaseException) -> None:
-        """Take note that the body will not end."""
+        """Take note that the body will not be whole."""

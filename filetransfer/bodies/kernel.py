@@ -42,6 +42,7 @@ from twisted.internet.interfaces import IPullProducer, IReadDescriptor, IWriteDe
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from filetransfer.bodies.framing import UNFRAMED, FirstRunBegun, Framing
 from filetransfer.bodies.movers import movers
 from filetransfer.errors import TransferInterrupted, refusal_from_os_error
 
@@ -126,6 +127,10 @@ class _Watch:
         finally:
             self.reactor.removeWriter(self)
 
+    def send_more(self, octets: bytes) -> int:
+        """Send octets that others follow at once; gives how many went. Raises OSError."""
+        return self._socket.send(octets, socket.MSG_MORE)
+
     def stop(self) -> None:
         """Let no more octets be moved."""
         self.is_over = True
@@ -190,8 +195,13 @@ class _Drain:
 
 
 async def send_by_kernel(
-    transport: Any, descriptor: int, offset: int, count: int, moved: Callable[[int], None]
-) -> bool:
+    transport: Any,
+    descriptor: int,
+    offset: int,
+    count: int,
+    moved: Callable[[int], None],
+    framing: Framing = UNFRAMED,
+) -> Framing | None:
     """Send octets of an open file.
 
     Args:
@@ -200,10 +210,11 @@ async def send_by_kernel(
         descriptor: the open file.
         offset: of the first octet, >= 0.
         count: how many octets, > 0; exactly so many are sent.
-        moved: told, in the reactor's thread, how many octets went into the socket.
+        moved: told, in the reactor's thread, how many octets of the file went into the socket.
+        framing: cuts it into runs.
 
     Returns:
-        False when the kernel cannot do it with this file; nothing was moved then.
+        None; or, when the kernel cannot do it with this file, what all of it is to be framed with on another route.
 
     Raises:
         TransferInterrupted: the connection was lost, or the file ended early (it shrank): the peer has been promised
@@ -212,7 +223,7 @@ async def send_by_kernel(
     """
     watch = _Watch(transport)
     drain = _Drain(transport, watch)
-    sending = _Sending(watch, descriptor, offset, count)
+    sending = _Sending(watch, descriptor, offset, count, framing)
     try:
         await drain.wait_until_drained()
         while sending.left:
@@ -225,12 +236,12 @@ async def send_by_kernel(
         ) from error
     except OSError as error:
         if error.errno in _NO_ROUTE and not sending.moved:
-            return False
+            return sending.framing_left
         raise
     finally:
         transport.unregisterProducer()
         watch.close()
-    return True
+    return None
 
 
 async def _take_turn(watch: _Watch, sending: _Sending, moved: Callable[[int], None]) -> bool:
@@ -243,43 +254,64 @@ async def _take_turn(watch: _Watch, sending: _Sending, moved: Callable[[int], No
 
 
 class _Sending:
-    """A run of octets on its way from a file into a socket.
+    """Octets on their way from a file into a socket.
 
     Attributes:
-        left: octets still to be moved.
+        left: octets of the file that are still to be moved.
     """
 
-    def __init__(self, watch: _Watch, descriptor: int, offset: int, count: int) -> None:
+    def __init__(
+        self, watch: _Watch, descriptor: int, offset: int, count: int, framing: Framing
+    ) -> None:
         self.left = count
         self._watch = watch
         self._descriptor = descriptor
         self._end = offset + count
         self._count = count
+        self._framing = framing
+        self._header = b""
+        self._run = 0
 
     @property
     def moved(self) -> int:
         """Octets that are in the socket."""
         return self._count - self.left
 
+    @property
+    def framing_left(self) -> Framing:
+        """What frames the octets from the first one on, when none of them was moved."""
+        return FirstRunBegun(self._framing) if self._run else self._framing
+
     def take_turn(self) -> bool:
         """Move octets; gives whether the socket would block. In a mover's thread. Raises OSError."""
         deadline = monotonic() + TURN_SECONDS
-        while self.left and monotonic() < deadline:
-            if self._watch.is_over:
-                raise ConnectionAbortedError
-            try:
-                moved = os.sendfile(
-                    self._watch.fileno(),
-                    self._descriptor,
-                    self._end - self.left,
-                    min(SENDFILE_OCTETS, self.left),
-                )
-            except BlockingIOError:
-                return True
-            if not moved:
-                raise TransferInterrupted("the file became shorter while it was sent", self.moved)
-            self.left -= moved
+        try:
+            while self.left and monotonic() < deadline:
+                if self._watch.is_over:
+                    raise ConnectionAbortedError
+                self._send_some()
+        except BlockingIOError:
+            return True
         return False
+
+    def _send_some(self) -> None:
+        if not self._run:
+            self._run = min(self.left, self._framing.max_run)
+            self._header = self._framing.encode_run(self._run)
+        if self._header:
+            sent = self._watch.send_more(self._header)
+            self._header = self._header[sent:]
+            return
+        moved = os.sendfile(
+            self._watch.fileno(),
+            self._descriptor,
+            self._end - self.left,
+            min(SENDFILE_OCTETS, self._run),
+        )
+        if not moved:
+            raise TransferInterrupted("the file became shorter while it was sent", self.moved)
+        self.left -= moved
+        self._run -= moved
 
 
 class _Next(Enum):

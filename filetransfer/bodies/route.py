@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.tcp import Connection
 
 from filetransfer.bodies.copied import send_copied
+from filetransfer.bodies.framing import UNFRAMED, Framing
 from filetransfer.bodies.kernel import send_by_kernel
 
 MIN_KERNEL_OCTETS = 256 * 1024
@@ -43,7 +44,12 @@ def goes_by_kernel(transport: Any, count: int) -> bool:
 
 
 async def send_body(
-    transport: Any, descriptor: int, offset: int, count: int, moved: Callable[[int], None]
+    transport: Any,
+    descriptor: int,
+    offset: int,
+    count: int,
+    moved: Callable[[int], None],
+    framing: Framing = UNFRAMED,
 ) -> None:
     """Send octets of an open file, along the best way there is.
 
@@ -54,14 +60,16 @@ async def send_body(
         offset: of the first octet, >= 0.
         count: how many octets, >= 0; exactly so many are sent.
         moved: told of octets as they go, in the reactor's thread.
+        framing: cuts it into runs.
 
     Raises:
         TransferInterrupted: the connection was lost, or the file ended early (it shrank): the peer has been promised
             more octets, so the connection must be failed.
         OSError: the file cannot be read; the same.
     """
-    if goes_by_kernel(transport, count) and await send_by_kernel(
-        transport, descriptor, offset, count, moved
-    ):
-        return
-    await send_copied(transport, descriptor, offset, count, moved)
+    if goes_by_kernel(transport, count):
+        left = await send_by_kernel(transport, descriptor, offset, count, moved, framing)
+        if left is None:
+            return
+        framing = left
+    await send_copied(transport, descriptor, offset, count, moved, framing)

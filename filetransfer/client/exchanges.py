@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 
@@ -185,8 +185,8 @@ class GetExchange(Exchange[Transferred]):
             self._destination.has_begun = True
         super().body_moved(count)
 
-    def take(self, octets: bytes) -> None:
-        """Take a small body, whole."""
+    def take(self, octets: bytes, end: Any) -> None:
+        """Take a small body, whole, and what was said behind it."""
         self.body_moved(len(octets))
         destination = cast(PathDestination, self._destination)
         self._publisher.submit(Delivery(destination, self._published, octets=octets))

@@ -151,7 +151,7 @@ class Exchange:
         )
         self.answer(Refused(refusal))
 
-    def hold_body(self, take: Callable[[bytes], None], size: int) -> None:
+    def hold_body(self, take: Callable[[bytes, Any], None], size: int) -> None:
         """Collect the request's body in memory and give it to ``take``."""
         self._hold(size)
         self.body = HeldBody(self.protocol.connection, take)
@@ -225,7 +225,7 @@ def put(exchange: Exchange, request: Put) -> Answer:
     if request.size is None or size > MAX_SMALL_OCTETS:
         return _put_bulk(exchange, path, size)
     exchange.hold_body(
-        lambda octets: exchange.commit(PublishOctets(path=path, octets=octets)), size
+        lambda octets, _: exchange.commit(PublishOctets(path=path, octets=octets)), size
     )
     return None
 

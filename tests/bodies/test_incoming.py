@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from filetransfer.bodies import incoming
 from filetransfer.bodies.copied import MAX_PENDING_OCTETS
 from filetransfer.bodies.incoming import HeldBody, IncomingBody
-from filetransfer.errors import NoSpace, TransferInterrupted
+from filetransfer.errors import Cancelled, NoSpace, TransferInterrupted
 
 OCTETS = bytes(range(256)) * 8192
 
@@ -211,30 +211,68 @@ def test_body_given_up_by_whoever_is_told_of_its_first_octets(
     assert not body.is_by_kernel
 
 
+def test_body_in_several_runs(threads: HeldThreads) -> None:
+    rig = Rig(4)
+    rig.receive()
+    rig.feed(b"0123")
+    rig.source.run = 3
+    rig.body.run_began()
+    rig.feed(b"456")
+    rig.body.end("what was said behind it")
+    threads.run()
+    assert rig.sink.octets == b"0123456"
+    assert rig.results == ["what was said behind it"]
+
+
+def test_body_that_its_sender_gave_up(threads: HeldThreads) -> None:
+    rig = Rig(4)
+    rig.receive()
+    rig.feed(b"01")
+    rig.body.fail(Cancelled("given up"))
+    threads.run()
+    [failure] = rig.results
+    assert failure.check(Cancelled)
+    assert rig.sink.octets == b"01"
+
+
 @pytest.mark.parametrize("pieces", [[b"0123456789"], [b"0", b"123", b"", b"456789"]])
 def test_held_body_is_given_whole(pieces: list[bytes]) -> None:
     source = Source(10)
-    taken: list[bytes] = []
-    body = HeldBody(source, taken.append)
+    taken: list[tuple[bytes, Any]] = []
+    body = HeldBody(source, lambda *given: taken.append(given))
     for piece in pieces:
         source.fed += piece
         body.octets_came()
     assert not taken
-    body.end()
-    assert taken == [b"0123456789"]
+    body.end("its end")
+    assert taken == [(b"0123456789", "its end")]
     assert source.run == 0
 
 
+def test_held_body_in_several_runs() -> None:
+    source = Source(4)
+    taken: list[tuple[bytes, Any]] = []
+    body = HeldBody(source, lambda *given: taken.append(given))
+    source.fed = b"0123"
+    body.octets_came()
+    source.run = 3
+    body.run_began()
+    source.fed = b"456"
+    body.octets_came()
+    body.end()
+    assert taken == [(b"0123456", None)]
+
+
 def test_held_body_without_octets() -> None:
-    taken: list[bytes] = []
-    HeldBody(Source(0), taken.append).end()
-    assert taken == [b""]
+    taken: list[tuple[bytes, Any]] = []
+    HeldBody(Source(0), lambda *given: taken.append(given)).end()
+    assert taken == [(b"", None)]
 
 
 def test_held_body_that_is_cut_is_given_to_nobody() -> None:
     source = Source(10)
-    taken: list[bytes] = []
-    body = HeldBody(source, taken.append)
+    taken: list[tuple[bytes, Any]] = []
+    body = HeldBody(source, lambda *given: taken.append(given))
     source.fed = b"0123"
     body.octets_came()
     body.fail(ConnectionError())

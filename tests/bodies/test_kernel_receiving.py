@@ -15,8 +15,9 @@ from filetransfer.bodies.incoming import IncomingBody
 from filetransfer.bodies.movers import Movers
 from filetransfer.digests import start_digest
 from filetransfer.errors import Internal, NoSpace, RemoteProtocolError, TransferInterrupted
+from filetransfer.wire import v2
 from filetransfer.wire.connection import ServerConnection
-from filetransfer.wire.messages import BodyEnd, EndOfMessages, Help, Put
+from filetransfer.wire.messages import BodyEnd, BodyRun, EndOfMessages, Help, Put
 
 BODY = os.urandom(20 * 1024 * 1024 + 7)
 HEAD = b"\x04name" + len(BODY).to_bytes(4, "big")
@@ -63,7 +64,7 @@ class Receiver(Peer):
         self.events: list[str] = []
         self.moved: list[int] = []
         self.body: IncomingBody | None = None
-        self.connection = ServerConnection()
+        self.connection: Any = ServerConnection()
         self.waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
     def dataReceived(self, data: bytes) -> None:
@@ -93,6 +94,8 @@ class Receiver(Peer):
             self.events.append(type(event).__name__)
             if isinstance(event, Put):
                 self.begin_body()
+            elif isinstance(event, BodyRun) and self.body is not None:
+                self.body.run_began()
             elif isinstance(event, BodyEnd) and self.body is not None:
                 body, self.body = self.body, None
                 body.end()
@@ -160,6 +163,43 @@ async def test_the_body_and_nothing_but_the_body_goes_into_the_file(loop: Loopba
     assert part.digest.digest() == digest(BODY)
     assert sum(near.moved) == len(BODY)
     assert part.copied < len(BODY) // 2
+
+
+def say_in_chunks(*sizes: int) -> bytes:
+    """Say PUT in version 2, with the body in chunks of these sizes and the rest."""
+    client = v2.ClientCodec()
+    octets = client.encode(Put("name", len(BODY)))
+    rest = BODY
+    for size in [*sizes, len(BODY) - sum(sizes)]:
+        octets += client.encode_run(size) + rest[:size]
+        rest = rest[size:]
+    return octets + client.encode_body_end(BodyEnd())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most_copied"),
+    [
+        ((10 * 1024 * 1024,), 300_000),
+        ((100_000, 10 * 1024 * 1024, 1, 1, 100_000), 700_000),
+        ((1, 12 * 1024 * 1024), 300_000),
+        ((12 * 1024 * 1024, len(BODY) - 12 * 1024 * 1024 - 1), 300_000),
+    ],
+)
+def test_each_long_run_goes_by_the_kernel(sizes: tuple[int, ...], most_copied: int) -> None:
+    @over_loopback
+    async def test(loop: Loopback) -> None:
+        part = Part(loop.make_file())
+        receiver = Receiver(part)
+        receiver.connection = v2.ServerCodec()
+        near, far = await loop.connect(receiver)
+        far.transport.write(say_in_chunks(*sizes) + v2.ClientCodec().encode(Help()))
+        await near.until(lambda: "Help" in near.events)
+        await near.results[0]
+        assert part.read() == BODY
+        assert sum(near.moved) == len(BODY)
+        assert part.copied < most_copied
+
+    test()
 
 
 def digest(octets: bytes) -> bytes:
