@@ -97,8 +97,11 @@ class Exchange:
             self._fail(Failure())
             return
         if isinstance(answer, Coroutine):
-            self._work = Deferred.fromCoroutine(answer)
-            self._work.addCallbacks(self._answer_result, self._fail)
+            works = self.protocol.factory.works
+            self._work = work = Deferred.fromCoroutine(answer)
+            works.add(work)
+            work.addCallbacks(self._answer_result, self._fail)
+            work.addBoth(lambda _: works.discard(work))
         elif answer is not None:
             self.answer(answer)
 

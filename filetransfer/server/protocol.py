@@ -173,6 +173,10 @@ class FileTransferProtocol(Protocol):
         self._send_replies()
         self._pull()
 
+    def drain(self) -> None:
+        """Begin no more requests, and close when those under way are answered (``factory.is_draining`` is set)."""
+        self.go_on()
+
     # The loop.
 
     def _go_on(self) -> None:
@@ -219,6 +223,7 @@ class FileTransferProtocol(Protocol):
             return True
         return (
             self._working is None
+            and not self.factory.is_draining
             and not self._is_peer_slow
             and len(self._exchanges) < MAX_IN_PROGRESS
             and self.held_octets < MAX_HELD_OCTETS
@@ -302,7 +307,7 @@ class FileTransferProtocol(Protocol):
         if (
             not self._exchanges
             and not self._is_sending
-            and (self._is_ending or self._failure is not None)
+            and (self._is_ending or self._failure is not None or self.factory.is_draining)
         ):
             self.transport.unregisterProducer()
             self.transport.loseConnection()
@@ -364,6 +369,8 @@ class FileTransferFactory(Factory):
         summaries: the child processes that read files of numbers.
         reactor: calls back later.
         connections: those that are open.
+        works: the coroutines of requests that have not ended; some go on a little when the peer is gone.
+        is_draining: whether connections begin no more requests, and close.
     """
 
     protocol = FileTransferProtocol  # type: ignore[assignment]
@@ -377,6 +384,8 @@ class FileTransferFactory(Factory):
         self.reactor = reactor
         self.has_bare_summary = has_bare_summary
         self.connections: set[FileTransferProtocol] = set()
+        self.works: set[Deferred[Any]] = set()
+        self.is_draining = False
         self._put_off: dict[FileTransferProtocol, None] | None = None
 
     def tell_of_commits(self, commits: list[Commit]) -> None:

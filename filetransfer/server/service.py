@@ -20,13 +20,18 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from filetransfer.errors import StoreUnavailable
+from filetransfer.server.drain import Drain
+from filetransfer.server.notify import Notifier
+from filetransfer.server.process import raise_descriptor_limit, use_monotonic_clock
 from filetransfer.server.protocol import FileTransferFactory, describe_address
 from filetransfer.server.settings import Options, Settings, read_settings
+from filetransfer.server.signals import Signals
 from filetransfer.server.summaries import Summaries
 from filetransfer.store.directory import DirectoryStore
 from filetransfer.store.interface import Commit
@@ -55,6 +60,9 @@ class Daemon(Service):
     Args:
         settings: what to serve, to whom and how.
         reactor: None for the one that twistd installed.
+
+    Attributes:
+        signals: tells of SIGHUP whoever asks to be told.
     """
 
     def __init__(self, settings: Settings, reactor: Any = None) -> None:
@@ -63,14 +71,20 @@ class Daemon(Service):
         self._settings = settings
         self._reactor: Any = reactor
         self._ports: list[IListeningPort] = []
+        self._drain: Drain | None = None
+        self._watchdog: LoopingCall | None = None
         self._is_exiting = False
         self._umask = PRIVATE_UMASK
         self._factory = FileTransferFactory(
             Summaries(self._reactor), self._reactor, has_bare_summary=settings.summary == "bare"
         )
+        self.signals = Signals(self._reactor, self.end)
 
     def privilegedStartService(self) -> None:
         """Listen. Raises CannotServe with one line when an address cannot be had."""
+        raise_descriptor_limit()
+        self._notifier = Notifier()
+        self.signals.on_reload(self._notifier.tell_reloading)
         if self._settings.port is not None:
             self._listen_on_port(self._settings.port)
         for description in self._settings.endpoints:
@@ -96,6 +110,25 @@ class Daemon(Service):
         super().startService()  # type: ignore[no-untyped-call]
         self._reactor.suggestThreadPoolSize(MAX_THREADS)
         self._log_start()
+        self._reactor.callWhenRunning(self._tell_ready)
+
+    def end(self) -> None:
+        """Drain, then end the process with status 0; a second call cuts what is still under way."""
+        if self._drain is not None:
+            self._drain.cut()
+            return
+        _log.info("ending: what is under way has {seconds} s", seconds=self._settings.drain_seconds)
+        self._drain = Drain(self._reactor, self._factory)
+        self._notifier.tell_stopping("draining")
+        Deferred.fromCoroutine(self._drain_and_stop(self._drain))
+
+    async def _drain_and_stop(self, drain: Drain) -> None:
+        await self._close_ports()
+        await drain.run(self._settings.drain_seconds)
+        if not self._is_exiting:
+            self._is_exiting = True
+            self.signals.ignore()
+            self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
         """Stop listening, cut the connections, finish what was handed to the store."""
@@ -103,12 +136,32 @@ class Daemon(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for port in self._ports:
-            await maybeDeferred(port.stopListening)
-        for connection in list(self._factory.connections):
-            connection.transport.abortConnection()
+        self.signals.restore()
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        self._notifier.tell_stopping("ending")
+        await self._close_ports()
+        await Drain(self._reactor, self._factory).unwind()
         await deferToThread(self._factory.store.close)
         os.umask(self._umask)
+        self._notifier.close()
+
+    async def _close_ports(self) -> None:
+        while self._ports:
+            await maybeDeferred(self._ports.pop().stopListening)
+
+    def _tell_ready(self) -> None:
+        """Hear signals, and tell whoever started us that they are heard."""
+        # After whoever reloads something, all of whom have asked to be told by now.
+        self.signals.on_reload(self._notifier.tell_ready)
+        self.signals.install()
+        self._notifier.tell_ready()
+        period = self._notifier.watchdog_seconds
+        if period is not None:
+            self._watchdog = LoopingCall(self._notifier.tell_alive)
+            self._watchdog.clock = self._reactor
+            # Twice as often as is asked for, so that one late turn is not taken for a hang.
+            self._watchdog.start(period / 2)
 
     def _listen_on_port(self, port: int) -> None:
         interface = self._settings.interface
@@ -209,4 +262,7 @@ def _is_exposed(address: object) -> bool:
 
 def makeService(options: Options) -> Daemon:
     """Make the service that twistd runs."""
-    return Daemon(read_settings(options))
+    from twisted.internet import reactor
+
+    use_monotonic_clock(reactor)
+    return Daemon(read_settings(options), reactor)

@@ -19,6 +19,7 @@ _PREFIX = "FILETRANSFER_"
 _TRUE = ("1", "yes", "true", "on")
 _FALSE = ("0", "no", "false", "off", "")
 _MODE = re.compile("0*[0-7]{1,3}", re.ASCII)
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class Settings:
         directory_mode: permission bits of directories that the daemon makes, 0 to 0o777.
         durability: ``"none"`` leaves every fsync out.
         summary: ``"bare"`` answers SUMMARY as the article's own server does.
+        drain_seconds: how long transfers may go on when the daemon is told to end, >= 0.
     """
 
     root: str = "files"
@@ -49,6 +51,7 @@ class Settings:
     directory_mode: int = 0o750
     durability: Literal["full", "none"] = "full"
     summary: Literal["framed", "bare"] = "framed"
+    drain_seconds: float = 30.0
 
 
 def _port(text: str) -> int:
@@ -64,6 +67,15 @@ def _mode_of(option: str) -> Callable[[str], int]:
         return int(text, 8)
 
     return read_mode
+
+
+def _seconds_of(option: str) -> Callable[[str], float]:
+    def read_seconds(text: str) -> float:
+        if not _DECIMAL.fullmatch(text):
+            raise ValueError(f"{option} is a number of seconds, 0 or more, not {text!r}")
+        return float(text)
+
+    return read_seconds
 
 
 def _one_of(option: str, *words: str) -> Callable[[str], str]:
@@ -152,6 +164,13 @@ class Options(usage.Options):
             None,
             "How SUMMARY is answered; bare: its text alone, for clients that want that. [default: framed]",
             _one_of("--summary", "framed", "bare"),
+        ],
+        [
+            "drain-seconds",
+            None,
+            None,
+            "How long transfers may go on when the daemon is told to end. [default: 30]",
+            _seconds_of("--drain-seconds"),
         ],
     ]
     optFlags: ClassVar[list[list[Any]]] = [
@@ -245,6 +264,7 @@ def read_settings(options: Mapping[str, Any]) -> Settings:
             ("directory-mode", "directory_mode"),
             ("durability", "durability"),
             ("summary", "summary"),
+            ("drain-seconds", "drain_seconds"),
         )
         if options[option] is not None
     }

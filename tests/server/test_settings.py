@@ -30,6 +30,7 @@ def test_defaults() -> None:
         directory_mode=0o750,
         durability="full",
         summary="framed",
+        drain_seconds=30.0,
     )
 
 
@@ -49,6 +50,8 @@ VALUES: list[tuple[str, str, dict[str, Any]]] = [
     ("durability", "full", {"durability": "full"}),
     ("summary", "bare", {"summary": "bare"}),
     ("summary", "framed", {"summary": "framed"}),
+    ("drain-seconds", "0", {"drain_seconds": 0.0}),
+    ("drain-seconds", "2.5", {"drain_seconds": 2.5}),
     ("listen", "unix:/run/a", {"port": None, "endpoints": ("unix:/run/a",)}),
 ]
 
@@ -130,6 +133,11 @@ def test_what_is_typed_wins() -> None:
         ("durability", "half"),
         ("durability", ""),
         ("summary", "Bare"),
+        ("drain-seconds", "-1"),
+        ("drain-seconds", "inf"),
+        ("drain-seconds", "nan"),
+        ("drain-seconds", "1e3"),
+        ("drain-seconds", ""),
         ("listen", "ssl:443"),
         ("listen", "tls:443"),
     ],
