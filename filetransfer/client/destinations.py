@@ -22,7 +22,8 @@ from twisted.python.failure import Failure
 from filetransfer.errors import RequestRefused
 from filetransfer.store.beneath import HeldDirectory
 from filetransfer.store.stable import Durability, choose_storage
-from filetransfer.store.upload import LocalUpload, check_replaceable
+from filetransfer.store.terms import check_replaceable
+from filetransfer.store.upload import LocalUpload
 
 LocalDestination = str | os.PathLike[str] | int | IO[bytes]
 """A path, a descriptor or a writable binary file."""

@@ -120,6 +120,11 @@ class Root(HeldDirectory):
         """Open a directory below the root; empty for the root itself. Raises as :meth:`open`."""
         return HeldDirectory(self.open(path, os.O_RDONLY | os.O_DIRECTORY))
 
+    def open_directory_in(self, directory: HeldDirectory, name: str) -> HeldDirectory:
+        """Open a directory in one that was opened beneath this root. Raises as :meth:`open`."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | _ALWAYS
+        return HeldDirectory(self._open_beneath(directory.fileno(), encode_path(name), flags))
+
 
 def encode_path(path: str) -> bytes:
     """Give a path as the octets that a file system call wants; ``.`` for the empty one.

@@ -24,12 +24,19 @@ from filetransfer.store import calls
 from filetransfer.store.beneath import HeldDirectory, Root, close_quietly
 from filetransfer.store.commit import CommitQueue
 from filetransfer.store.files import FileDownload
-from filetransfer.store.interface import Commit, PublishedUpload, Resumption, UnfinishedUpload
+from filetransfer.store.interface import (
+    NO_TERMS,
+    Commit,
+    PublishedUpload,
+    Resumption,
+    Terms,
+    UnfinishedUpload,
+)
 from filetransfer.store.parts import Parts, StoreUpload
 from filetransfer.store.resume import KEEP_SECONDS, Resumables
 from filetransfer.store.space import Space
 from filetransfer.store.stable import Durability, Storage, check_writable, choose_storage
-from filetransfer.store.upload import check_replaceable
+from filetransfer.store.terms import check_terms, look_at
 
 STORE_DIRECTORY = f"{RESERVED_PREFIX}store"
 _PARTS = "parts"
@@ -87,7 +94,9 @@ class DirectoryStore:
             except RequestRefused as refusal:
                 raise StoreUnavailable(f"{os.fspath(root)!r}: {refusal}") from refusal
             self._is_in_memory = calls.is_in_memory(self._root.fileno())
-            self._queue = CommitQueue(self._root, self._parts, self._storage, on_committed)
+            self._queue = CommitQueue(
+                self._root, self._parts, self._storage, directory_mode, on_committed
+            )
             self._opened = opened.pop_all()
 
     @property
@@ -114,11 +123,15 @@ class DirectoryStore:
         return FileDownload(descriptor, is_in_memory=self._is_in_memory)
 
     def open_upload(
-        self, path: Path, size: int, resumption: Resumption | None = None
+        self,
+        path: Path,
+        size: int,
+        resumption: Resumption | None = None,
+        terms: Terms = NO_TERMS,
     ) -> StoreUpload:
         """See :meth:`Store.open_upload <filetransfer.store.interface.Store.open_upload>`."""
         check_writable(self._storage)
-        self._check_target(path)
+        self._check_target(path, terms)
         if resumption is None:
             return self._parts.create(path, size)
         return self._resumables.begin(path, size, resumption)
@@ -149,14 +162,19 @@ class DirectoryStore:
         self._queue.close()
         self._opened.close()
 
-    def _check_target(self, path: Path) -> None:
+    def _check_target(self, path: Path, terms: Terms) -> None:
         parent, name = split_path(path)
         try:
             directory = self._root.open_directory(parent)
+        except FileNotFoundError as error:
+            if not terms.makes_parents:
+                raise refusal_from_os_error(error, about="path") from error
+            check_terms(None, terms)
+            return
         except OSError as error:
             raise refusal_from_os_error(error, about="path") from error
         try:
-            check_replaceable(name.encode(), directory.fileno())
+            check_terms(look_at(name.encode(), directory.fileno()), terms)
         finally:
             directory.close()
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 
-from filetransfer.errors import Internal, IsDirectory, RequestRefused, refusal_from_os_error
+from filetransfer.digests import DEFAULT_ALGORITHM
+from filetransfer.errors import Busy, Internal, IsDirectory, RequestRefused, refusal_from_os_error
 from filetransfer.store.beneath import close_quietly
+from filetransfer.store.contents import compute_digest, go_on
 from filetransfer.store.records import compute_etag, is_marked, parse_record, read_attribute
 
 _DAMAGED = "the file is damaged on the server's disk: it must be sent again, or restored there"
@@ -108,10 +111,37 @@ class FileDownload:
             raise refusal_from_os_error(error, about="path") from error
         return bytes(buffer) if count == self.size else None
 
-    def read_recorded_digest(self) -> bytes | None:
-        """Give the xxh3-128 that was recorded for the file as it was when it was opened; None when it is not known."""
+    @property
+    def digest(self) -> bytes:
+        """The xxh3-128 that was recorded for the file as it was when it was opened; empty when it is not known."""
         record = parse_record(self._attribute, self._status)
-        return None if record is None else record.digest
+        return b"" if record is None else record.digest
+
+    def compute_digest(
+        self, algorithm: str = DEFAULT_ALGORITHM, should_stop: Callable[[], bool] = go_on
+    ) -> bytes:
+        """Read all of it, and digest it; blocks.
+
+        Nothing is recorded: to set the attribute would give the file another etag, and whoever resumes a download
+        would have to start afresh.
+
+        Args:
+            algorithm: a name of section 2 of the protocol.
+            should_stop: asked about once a millisecond, in this thread.
+
+        Raises:
+            Busy: somebody outside the store changed the file meanwhile.
+            Unsupported, Cancelled, Internal, RequestRefused: see :func:`~filetransfer.store.contents.compute_digest`.
+        """
+        digest = compute_digest(self._descriptor, self.size, algorithm, should_stop)
+        try:
+            status = os.fstat(self._descriptor)
+        except OSError as error:
+            raise refusal_from_os_error(error, about="path") from error
+        # Not the etag: another name changes that, too.
+        if (status.st_size, status.st_mtime_ns) != (self.size, self.modified):
+            raise Busy("the file was changed while it was read: try again later", about="path")
+        return digest
 
     def close(self) -> None:
         """Close it; a second call does nothing."""

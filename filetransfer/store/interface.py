@@ -33,6 +33,10 @@ class Download(Protocol):
     modified: int
     mode: int
 
+    @property
+    def digest(self) -> bytes:
+        """The xxh3-128 recorded for the file as it was when it was opened; empty when it is not known. 3 µs."""
+
     def fileno(self) -> int:
         """Give the open descriptor. It must be read at explicit offsets: nobody relies on its position."""
 
@@ -41,6 +45,18 @@ class Download(Protocol):
 
     def read_cached(self, limit: int) -> bytes | None:
         """Read the whole file if it has at most ``limit`` octets and that cannot block; else None. Raises Internal."""
+
+    def compute_digest(self, algorithm: str = ..., should_stop: Callable[[], bool] = ...) -> bytes:
+        """Read the whole file and digest it; blocks, for seconds when it is large.
+
+        Args:
+            algorithm: ``xxh3-128``, the default, or ``sha256``.
+            should_stop: asked about once a millisecond, in the thread that digests.
+
+        Raises:
+            Cancelled: told to stop. Busy: somebody outside the store changed the file meanwhile. Unsupported: the
+            algorithm is unknown. Internal: the file shrank, or the disk failed.
+        """
 
     def close(self) -> None:
         """Close it; a second call does nothing."""
@@ -69,7 +85,7 @@ class Upload(Protocol):
         """Take note that ``count`` octets were moved into :meth:`fileno` at offset ``received``.
 
         Raises:
-            NoSpace: there is no room for what comes next; it is aborted then.
+            NoSpace: there is no room for what comes next; it is for the caller to abort or keep it.
         """
 
     def digest_behind(self) -> None:
@@ -79,11 +95,18 @@ class Upload(Protocol):
         ended before the upload is aborted or submitted. Raises the leaf of a failed read: abort the upload.
         """
 
-    def prepare(self) -> None:
-        """Do everything of the commit that needs no other commit: digest, attribute, mode, fsync; blocks.
+    def prepare(self, terms: Terms = ..., digests: Digests = ...) -> None:
+        """Do everything of the commit that needs no other commit: digests, attribute, time, mode, fsync; blocks.
 
         For a thread that moved a large body: no small file then waits for this one's fsync. Without it the commit
-        does the same. Raises the leaf of a failed call; it is aborted then.
+        does the same.
+
+        Args:
+            terms: those that its :class:`Publish` will have; what they say of time and mode is done now.
+            digests: the same; those compared now are not computed again.
+
+        Raises:
+            DigestMismatch: it has other digests. RequestRefused: the leaf of a failed call. It is aborted then.
         """
 
     def keep(self) -> None:
@@ -339,7 +362,13 @@ class Store(Protocol):
     def open_cached_download(self, path: Path) -> Download | None:
         """As :meth:`open_download`, but never blocks: None when the kernel would have to ask a disk."""
 
-    def open_upload(self, path: Path, size: int, resumption: Resumption | None = None) -> Upload:
+    def open_upload(
+        self,
+        path: Path,
+        size: int,
+        resumption: Resumption | None = None,
+        terms: Terms = NO_TERMS,
+    ) -> Upload:
         """Begin an upload of a claimed size, in octets, or go on with one; nothing is allocated for the claim.
 
         Args:
@@ -347,13 +376,17 @@ class Store(Protocol):
             size: octets claimed, of the whole file.
             resumption: makes it one that can be resumed. It is taken away from whoever has it. At offset 0 what there
                 was of it is removed, and what is known of its publication is forgotten: ask :meth:`stat_upload` first.
+            terms: looked at now, so that no body is sent in vain, and once more by its :class:`Publish`, which must
+                have the same. They are not remembered with what is kept.
 
         Raises:
             OffsetMismatch: the upload goes on somewhere else, or was published. Cancelled: yet another connection was
                 quicker. NotFound: there is no such upload to go on with. NotPermitted: it belongs to another path or
                 size. Busy: it is being published.
             NoSpace: less than ``size`` and the reserve are free.
-            NotFound: its parent directory is missing. IsDirectory: the path is a directory or a special file.
+            PreconditionFailed, Exists: the terms do not allow it.
+            NotFound: its parent directory is missing, and may not be made. IsDirectory: the path is a directory or a
+            special file.
             NotPermitted: the store is read-only.
         """
 

@@ -10,11 +10,16 @@ import itertools
 import logging
 import os
 import secrets
+import time
 from collections.abc import Set
 
-from filetransfer.errors import RequestRefused, refusal_from_os_error
+from filetransfer.digests import DEFAULT_ALGORITHM, is_known_algorithm
+from filetransfer.errors import DigestMismatch, RequestRefused, refusal_from_os_error
 from filetransfer.names import Path
+from filetransfer.store import calls
 from filetransfer.store.beneath import HeldDirectory
+from filetransfer.store.contents import compute_digest
+from filetransfer.store.interface import NO_DIGESTS, NO_TERMS, Digests, Terms
 from filetransfer.store.records import DigestRecords, compute_etag
 from filetransfer.store.space import Claim, Space
 from filetransfer.store.stable import Storage
@@ -99,11 +104,15 @@ class StoreUpload(FileUpload):
         progress: see :class:`FileUpload`.
 
     Attributes:
+        content_digest: xxh3-128 of it, when it is described.
         is_remembered: whether the store must be told, by :meth:`remember`, what became of it.
         path: where it will be published.
     """
 
-    __slots__ = ("_claim", "_is_described", "_is_synced", "_parts", "path")
+    __slots__ = (
+        *("_claim", "_compared", "_is_described", "_is_synced", "_parts"),
+        *("content_digest", "path"),
+    )
 
     is_remembered = False
 
@@ -119,55 +128,79 @@ class StoreUpload(FileUpload):
         self._claim = claim
         self._is_described = False
         self._is_synced = False
+        self._compared: Digests = NO_DIGESTS
+        self.content_digest = b""
         self.path = path
         super().__init__(parts.directory, name or parts.choose_name(), _PRIVATE, progress)
 
     def write(self, octets: bytes | bytearray | memoryview) -> None:
         """See :meth:`FileUpload.write`. Raises NoSpace, too, when others took the room."""
-        self._move(len(octets))
+        try:
+            self._claim.move(len(octets))
+        except RequestRefused:
+            self.abort()
+            raise
         super().write(octets)
 
     def advance(self, count: int) -> None:
         """See :meth:`FileUpload.advance`. Raises NoSpace when there is no room for what comes next."""
-        self._move(count)
         super().advance(count)
+        self._claim.move(count)
 
-    def _move(self, count: int) -> None:
-        try:
-            self._claim.move(count)
-        except RequestRefused:
-            self.abort()
-            raise
-
-    def prepare(self) -> None:
-        """Do all that can be done before the rename: digest, attribute, mode, fsync; blocks.
+    def prepare(self, terms: Terms = NO_TERMS, digests: Digests = NO_DIGESTS) -> None:
+        """Do all that can be done before the rename: digests, attribute, time, mode, fsync; blocks.
 
         The commit queue does it for every upload. Whoever has a thread of his own for a large one calls this before
         he submits it, and no small file waits for its fsync.
 
+        Args:
+            terms: those of its :class:`~filetransfer.store.interface.Publish`.
+            digests: the same.
+
         Raises:
+            DigestMismatch: it has other digests; the upload is aborted.
             RequestRefused: the leaf for the failed system call; the upload is aborted.
         """
-        self.describe()
+        self.describe(terms, digests)
         self.sync()
 
-    def describe(self) -> None:
-        """Do the first half of :meth:`prepare`, all but the fsync; a second call does nothing."""
-        if self._is_described:
-            return
+    def describe(self, terms: Terms = NO_TERMS, digests: Digests = NO_DIGESTS) -> None:
+        """Do the first half of :meth:`prepare`, all but the fsync; what was done already is not done again."""
         try:
-            digest = self.digest()
-            status = os.fstat(self._descriptor)
-            self._parts.records.write(self._descriptor, digest, status)
-            os.fchmod(self._descriptor, self._parts.file_mode)
-            self._parts.storage.start(self._descriptor)
+            if not self._is_described:
+                self._describe(terms)
+            if digests and digests != self._compared:
+                self._compare(digests)
         except OSError as error:
             self.abort()
             raise refusal_from_os_error(error) from error
         except RequestRefused:
             self.abort()
             raise
+
+    def _describe(self, terms: Terms) -> None:
+        descriptor = self._descriptor
+        self.content_digest = self.digest()
+        if terms.modified is not None:
+            os.utime(descriptor, ns=(time.time_ns(), terms.modified))
+        self._parts.records.write(descriptor, self.content_digest, os.fstat(descriptor))
+        # After the attribute: a mode that keeps the owner from writing keeps him from setting it, too.
+        os.fchmod(descriptor, self._parts.file_mode if terms.mode is None else terms.mode & 0o777)
+        self._parts.storage.start(descriptor)
         self._is_described = True
+
+    def _compare(self, digests: Digests) -> None:
+        for algorithm, digest in digests.items():
+            if is_known_algorithm(algorithm) and digest != self._compute(algorithm):
+                raise DigestMismatch(
+                    "what arrived is not what was sent: send the file again", about="path"
+                )
+        self._compared = digests
+
+    def _compute(self, algorithm: str) -> bytes:
+        if algorithm == DEFAULT_ALGORITHM:
+            return self.content_digest
+        return compute_digest(self._descriptor, self.received, algorithm)
 
     def sync(self) -> None:
         """Do the second half of :meth:`prepare`: bring it to stable storage; a second call does nothing."""
@@ -180,12 +213,13 @@ class StoreUpload(FileUpload):
             raise
         self._is_synced = True
 
-    def publish_as(self, name: bytes, directory: int) -> str:
-        """Make a prepared upload visible, replacing the file that may be there; it is over then.
+    def publish_as(self, name: bytes, directory: int, *, replaces: bool = True) -> str:
+        """Make a prepared upload visible; it is over then.
 
         Args:
             name: the new name.
             directory: the descriptor of the directory it is to be in.
+            replaces: whether a file that is there is replaced; if not, it is FileExistsError.
 
         Returns:
             The etag.
@@ -193,7 +227,8 @@ class StoreUpload(FileUpload):
         Raises:
             OSError: a failed system call; the caller aborts the upload.
         """
-        os.rename(self._name, name, src_dir_fd=self._directory.fileno(), dst_dir_fd=directory)
+        rename = os.rename if replaces else calls.rename_no_replace
+        rename(self._name, name, src_dir_fd=self._directory.fileno(), dst_dir_fd=directory)
         try:
             return compute_etag(os.fstat(self._descriptor))
         finally:

@@ -47,13 +47,21 @@ from filetransfer.errors import (
 )
 from filetransfer.names import Path
 from filetransfer.store.beneath import close_quietly
-from filetransfer.store.interface import PublishedUpload, Resumption, UnfinishedUpload
+from filetransfer.store.interface import (
+    NO_DIGESTS,
+    NO_TERMS,
+    Digests,
+    PublishedUpload,
+    Resumption,
+    Terms,
+    UnfinishedUpload,
+)
 from filetransfer.store.parts import Parts, StoreUpload
 from filetransfer.store.sidecar import (
     WINDOW,
     Outcome,
+    Purpose,
     Sidecar,
-    Terms,
     Window,
     create_sidecar,
     open_sidecar,
@@ -96,7 +104,7 @@ class _Entry:
     """What is known of an upload.
 
     Attributes:
-        terms: what it belongs to.
+        purpose: what it belongs to.
         last_used: seconds since 1970.
         octets: of its part, about; 0 when it was published.
         is_published: see there.
@@ -104,7 +112,7 @@ class _Entry:
         verified: how far it has come, when that is known.
     """
 
-    terms: Terms
+    purpose: Purpose
     last_used: float
     octets: int = 0
     is_published: bool = False
@@ -152,7 +160,7 @@ class Resumables:
             # No reason not to start: the upload begins again.
             _logger.warning("a sidecar could not be read: %s", error.strerror)
             return False
-        entry = _Entry(sidecar.terms, last_used, octets, is_published)
+        entry = _Entry(sidecar.purpose, last_used, octets, is_published)
         if self._is_stale(entry) or not (has_part or is_published):
             return False
         self._entries[key] = entry
@@ -161,17 +169,17 @@ class Resumables:
     def begin(self, path: Path, size: int, resumption: Resumption) -> ResumableUpload:
         """See :meth:`Store.open_upload <filetransfer.store.interface.Store.open_upload>`."""
         key = make_key(resumption.token, resumption.identity)
-        terms = Terms(resumption.identity, path, size)
+        purpose = Purpose(resumption.identity, path, size)
         self.remove_stale()
         with self._hold(key):
             entry = self._entries.get(key)
             if entry is not None:
-                if entry.terms != terms:
+                if entry.purpose != purpose:
                     raise NotPermitted("this upload belongs to another path or size")
                 self._take_over(entry)
             try:
                 if resumption.offset == 0:
-                    return self._begin_afresh(key, terms, resumption)
+                    return self._begin_afresh(key, purpose, resumption)
                 return self._go_on(key, entry, resumption)
             except OSError as error:
                 raise refusal_from_os_error(error) from error
@@ -181,16 +189,16 @@ class Resumables:
         key = make_key(token, identity)
         with self._hold(key):
             entry = self._find(key)
-            terms = entry.terms
+            purpose = entry.purpose
             try:
                 if entry.is_published:
                     outcome = self._read_outcome(key)
-                    return PublishedUpload(terms.path, terms.size, outcome.etag, outcome.digest)
+                    return PublishedUpload(purpose.path, purpose.size, outcome.etag, outcome.digest)
                 progress = self._verify(key, entry).progress
             except OSError as error:
                 raise refusal_from_os_error(error) from error
             return UnfinishedUpload(
-                terms.path, terms.size, progress.offset, progress.digest.digest()
+                purpose.path, purpose.size, progress.offset, progress.digest.digest()
             )
 
     def delete(self, token: bytes, identity: str) -> None:
@@ -258,10 +266,10 @@ class Resumables:
             entry.last_used = time.time()
             entry.owner = None
 
-    def _begin_afresh(self, key: str, terms: Terms, resumption: Resumption) -> ResumableUpload:
-        claim = self._parts.space.claim(terms.size)
+    def _begin_afresh(self, key: str, purpose: Purpose, resumption: Resumption) -> ResumableUpload:
+        claim = self._parts.space.claim(purpose.size)
         self._remove(key)
-        sidecar = create_sidecar(self._parts.directory, key + _SIDECAR, terms)
+        sidecar = create_sidecar(self._parts.directory, key + _SIDECAR, purpose)
         try:
             upload = ResumableUpload(self._parts, self, key, sidecar, claim, resumption, None)
         except RequestRefused:
@@ -269,7 +277,7 @@ class Resumables:
             self._remove(key)
             raise
         with self._changed:
-            self._entries[key] = _Entry(terms, time.time(), owner=upload)
+            self._entries[key] = _Entry(purpose, time.time(), owner=upload)
         return upload
 
     def _go_on(self, key: str, entry: _Entry | None, resumption: Resumption) -> ResumableUpload:
@@ -281,7 +289,7 @@ class Resumables:
         offset = verified.progress.offset
         if offset != resumption.offset:
             raise OffsetMismatch(f"the upload goes on at {offset}")
-        claim = self._parts.space.claim(max(entry.terms.size - offset, 0))
+        claim = self._parts.space.claim(max(entry.purpose.size - offset, 0))
         sidecar = self._open_sidecar(key)
         # From here on the running digests belong to the upload: what fails now is read again by the next one.
         entry.verified = None
@@ -348,7 +356,7 @@ class Resumables:
             self.forget(key)
             return
         self.release(key)
-        self._enforce_limits(entry.terms.identity)
+        self._enforce_limits(entry.purpose.identity)
 
     def forget(self, key: str) -> None:
         """Remove a held upload and let it go. What cannot be removed is left to the next start."""
@@ -367,7 +375,7 @@ class Resumables:
         entry.is_published = True
         entry.last_used = time.time()
         self.release(key)
-        self._enforce_limits(entry.terms.identity)
+        self._enforce_limits(entry.purpose.identity)
 
     def _enforce_limits(self, identity: str) -> None:
         """Remove the oldest of what is kept for an identity until it is within the limits."""
@@ -376,7 +384,7 @@ class Resumables:
                 (
                     (key, entry)
                     for key, entry in self._entries.items()
-                    if entry.terms.identity == identity and entry.owner is None
+                    if entry.purpose.identity == identity and entry.owner is None
                 ),
                 key=lambda item: item[1].last_used,
             )
@@ -451,7 +459,7 @@ class ResumableUpload(StoreUpload):
         self._digesting = threading.RLock()
         self._window = start_digest() if verified is None else verified.window
         progress = None if verified is None else verified.progress
-        super().__init__(parts, sidecar.terms.path, claim, key + _PART, progress)
+        super().__init__(parts, sidecar.purpose.path, claim, key + _PART, progress)
         if progress is not None:
             try:
                 # What was not recorded before the cut must not be behind the new octets.
@@ -500,16 +508,16 @@ class ResumableUpload(StoreUpload):
         index = (end - 1) // WINDOW
         self._sidecar.write_window(index, Window(end - index * WINDOW, self._window.digest()))
 
-    def describe(self) -> None:
+    def describe(self, terms: Terms = NO_TERMS, digests: Digests = NO_DIGESTS) -> None:
         """See :meth:`StoreUpload.describe`. Raises Cancelled, too, when it was taken over."""
         if not self._hold():
             raise Cancelled(_TAKEN_OVER)
         self._is_committing = True
-        super().describe()
+        super().describe(terms, digests)
 
-    def publish_as(self, name: bytes, directory: int) -> str:
+    def publish_as(self, name: bytes, directory: int, *, replaces: bool = True) -> str:
         """See :meth:`StoreUpload.publish_as`; it is over when it is remembered."""
-        self._etag = super().publish_as(name, directory)
+        self._etag = super().publish_as(name, directory, replaces=replaces)
         return self._etag
 
     def remember(self, *, is_durable: bool) -> None:

@@ -46,8 +46,8 @@ _READ_RECORDS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What an upload belongs to, from its first request on.
+class Purpose:
+    """What an upload is for: it belongs to this from its first request on.
 
     Attributes:
         identity: of the peer, empty for one that has none.
@@ -91,18 +91,18 @@ class Sidecar:
 
     Args:
         descriptor: of the file; the sidecar closes it.
-        terms: that its header holds.
+        purpose: that its header holds.
         key: the header's check.
         start: where the outcome stands.
     """
 
-    __slots__ = ("_descriptor", "_key", "_start", "terms")
+    __slots__ = ("_descriptor", "_key", "_start", "purpose")
 
-    def __init__(self, descriptor: int, terms: Terms, key: bytes, start: int) -> None:
+    def __init__(self, descriptor: int, purpose: Purpose, key: bytes, start: int) -> None:
         self._descriptor = descriptor
         self._key = key
         self._start = start
-        self.terms = terms
+        self.purpose = purpose
 
     def fileno(self) -> int:
         """Give the open descriptor."""
@@ -164,10 +164,10 @@ class Sidecar:
         return xxhash.xxh3_128_digest(record + offset.to_bytes(8, "little") + self._key)
 
 
-def create_sidecar(directory: HeldDirectory, name: str, terms: Terms) -> Sidecar:
+def create_sidecar(directory: HeldDirectory, name: str, purpose: Purpose) -> Sidecar:
     """Make the sidecar of a new upload. Raises OSError; nothing is left then."""
-    identity, path = terms.identity.encode(), terms.path.encode()
-    header = _HEADER.pack(_MAGIC, terms.size, len(identity), len(path)) + identity + path
+    identity, path = purpose.identity.encode(), purpose.path.encode()
+    header = _HEADER.pack(_MAGIC, purpose.size, len(identity), len(path)) + identity + path
     key = xxhash.xxh3_128_digest(header)
     descriptor = os.open(name, _CREATE, 0o600, dir_fd=directory.fileno())
     try:
@@ -178,7 +178,7 @@ def create_sidecar(directory: HeldDirectory, name: str, terms: Terms) -> Sidecar
         with suppress(OSError):
             os.unlink(name, dir_fd=directory.fileno())
         raise
-    return Sidecar(descriptor, terms, key, len(header) + _CHECK)
+    return Sidecar(descriptor, purpose, key, len(header) + _CHECK)
 
 
 def open_sidecar(directory: HeldDirectory, name: str) -> Sidecar | None:
@@ -208,7 +208,7 @@ def _parse_header(descriptor: int) -> Sidecar | None:
         return None
     identity = header[_HEADER.size : _HEADER.size + identity_length].decode()
     path = header[_HEADER.size + identity_length : length].decode()
-    return Sidecar(descriptor, Terms(identity, Path(path), size), key, length + _CHECK)
+    return Sidecar(descriptor, Purpose(identity, Path(path), size), key, length + _CHECK)
 
 
 def _write_all(descriptor: int, octets: bytes, offset: int) -> None:

@@ -21,14 +21,14 @@ from __future__ import annotations
 
 import os
 import secrets
-import stat
 from contextlib import suppress
 from dataclasses import dataclass
 
 from filetransfer.digests import Digest, start_digest
-from filetransfer.errors import Internal, IsDirectory, refusal_from_os_error
+from filetransfer.errors import Internal, refusal_from_os_error
 from filetransfer.store.beneath import HeldDirectory, close_quietly
 from filetransfer.store.stable import Durability, Storage, choose_storage
+from filetransfer.store.terms import check_replaceable
 
 WINDOW = 1024 * 1024
 """Octets read at a time to digest what the kernel moved."""
@@ -242,20 +242,3 @@ def begin_local_upload(
         directory.close()
         raise
     return LocalUpload(directory, name, choose_storage(durability))
-
-
-def check_replaceable(name: bytes | str, directory: int) -> None:
-    """Refuse to publish under a name that is taken by anything but a regular file.
-
-    Raises:
-        IsDirectory: it is taken by a directory, a symbolic link or a special file.
-        RequestRefused: another leaf, for another failed system call.
-    """
-    try:
-        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise refusal_from_os_error(error, about="path") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise IsDirectory("is a directory or a special file", about="path")

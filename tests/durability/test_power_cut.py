@@ -79,7 +79,7 @@ def check_records(root: Path) -> None:
         for path in digest_tree(root):
             with closing(store.open_download(check_path(path))) as download:
                 octets = download.read(0, download.size)
-                assert download.read_recorded_digest() == xxhash.xxh3_128_digest(octets)
+                assert download.digest == xxhash.xxh3_128_digest(octets)
     finally:
         store.close()
 

@@ -17,25 +17,40 @@ from filetransfer.store import (
     beneath,
     calls,
     commit,
+    contents,
     directory,
     files,
     parts,
     records,
+    renamer,
     resume,
     scrub,
     sidecar,
     space,
     stable,
+    terms,
+    tree,
     upload,
 )
 
 _MODULES = (
-    *(beneath, calls, commit, directory, files, parts, records, resume, scrub, sidecar, space),
-    *(stable, upload),
+    *(beneath, calls, commit, contents, directory, files, parts, records, renamer, resume, scrub),
+    *(sidecar, space, stable, terms, tree, upload),
 )
 _CALLS = [
-    *("open", "close", "mkdir", "chmod", "fchmod", "stat", "fstat", "statvfs", "access"),
-    *("rename", "link", "unlink", "scandir", "pread", "preadv", "pwrite", "ftruncate", "fsync"),
+    *("open", "close", "mkdir", "rmdir", "chmod", "fchmod", "stat", "fstat", "statvfs", "access"),
+    *(
+        "rename",
+        "link",
+        "unlink",
+        "scandir",
+        "pread",
+        "preadv",
+        "pwrite",
+        "ftruncate",
+        "fsync",
+        "utime",
+    ),
     *("setxattr", "getxattr", "posix_fadvise"),
 ]
 

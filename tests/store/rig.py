@@ -10,7 +10,16 @@ from typing import Any
 from filetransfer.errors import RequestRefused
 from filetransfer.names import Path
 from filetransfer.store.directory import DirectoryStore
-from filetransfer.store.interface import Commit, Publish, PublishOctets, Rename
+from filetransfer.store.interface import (
+    NO_DIGESTS,
+    NO_TERMS,
+    Commit,
+    Digests,
+    Publish,
+    PublishOctets,
+    Rename,
+    Terms,
+)
 
 Outcome = RequestRefused | None
 
@@ -48,14 +57,19 @@ class Rig:
         self.store.submit(commits)
         return self.wait(*commits)
 
-    def put(self, path: str, octets: bytes) -> Outcome:
+    def put(
+        self, path: str, octets: bytes, terms: Terms = NO_TERMS, digests: Digests = NO_DIGESTS
+    ) -> Outcome:
         """Store a small file."""
-        return self.commit(PublishOctets(path=Path(path), octets=octets))[0]
+        commit = PublishOctets(path=Path(path), octets=octets, terms=terms, digests=digests)
+        return self.commit(commit)[0]
 
-    def upload(self, path: str, octets: bytes) -> Outcome:
+    def upload(
+        self, path: str, octets: bytes, terms: Terms = NO_TERMS, digests: Digests = NO_DIGESTS
+    ) -> Outcome:
         """Store a file as a bulk body: the first half written, the second moved by the kernel."""
         half = len(octets) // 2
-        upload = self.store.open_upload(Path(path), len(octets))
+        upload = self.store.open_upload(Path(path), len(octets), terms=terms)
         try:
             upload.write(octets[:half])
             os.pwrite(upload.fileno(), octets[half:], upload.received)
@@ -63,11 +77,17 @@ class Rig:
         except BaseException:
             upload.abort()
             raise
-        return self.commit(Publish(upload=upload))[0]
+        return self.commit(Publish(upload=upload, terms=terms, digests=digests))[0]
 
     def change(self, path: str, to: str) -> Outcome:
         """Rename a file."""
         return self.commit(Rename(path=Path(path), to=Path(to)))[0]
+
+    def read_etag(self, path: str) -> str:
+        """Give a file's etag."""
+        download = self.store.open_download(Path(path))
+        download.close()
+        return download.etag
 
     def get(self, path: str) -> bytes:
         """Read a file, whole."""

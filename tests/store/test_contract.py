@@ -81,7 +81,7 @@ def test_a_download_tells_of_its_file(rig: Rig) -> None:
     assert download.read(3, 4) == b"3456"
     assert download.read(10, 0) == b""
     assert os.pread(download.fileno(), 2, 8) == b"89"
-    assert download.read_recorded_digest() == digest(b"0123456789")
+    assert download.digest == digest(b"0123456789")
     download.close()
     download.close()
     assert download.fileno() == -1
@@ -269,7 +269,7 @@ def test_write_and_advance_in_any_order_give_one_digest(rig: Rig) -> None:
     upload.prepare()
     assert rig.commit(Publish(upload=upload)) == [None]
     download = rig.store.open_download(Path("f"))
-    assert download.read_recorded_digest() == digest(octets)
+    assert download.digest == digest(octets)
     download.close()
 
 

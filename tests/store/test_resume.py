@@ -77,7 +77,7 @@ def finish(rig: Rig, upload: ResumableUpload) -> Publish:
     assert rig.commit(commit) == [None]
     assert rig.get("f") == BODY
     download = rig.store.open_download(Path("f"))
-    assert download.read_recorded_digest() == digest(BODY)
+    assert download.digest == digest(BODY)
     download.close()
     return commit
 

@@ -10,6 +10,7 @@ from rig import Rig, open_rig
 from filetransfer.errors import NoSpace
 from filetransfer.names import Path
 from filetransfer.store.beneath import HeldDirectory
+from filetransfer.store.interface import Resumption, UnfinishedUpload
 from filetransfer.store.space import SET_ASIDE, Space
 
 MIB = 1024 * 1024
@@ -118,15 +119,30 @@ class TestInAStore:
         assert os.fstat(upload.fileno()).st_blocks == 0
         upload.abort()
 
-    @pytest.mark.parametrize("way", ["write", "advance"])
     def test_an_upload_that_finds_no_room_is_aborted(
-        self, root: LocalPath, monkeypatch: pytest.MonkeyPatch, way: str
+        self, root: LocalPath, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with open_rig(root) as rig:
             disk = Disk(monkeypatch)
             upload = rig.store.open_upload(Path("f"), 1024 * MIB)
             disk.free = 0
             with pytest.raises(NoSpace):
-                upload.write(b"x") if way == "write" else upload.advance(1)
+                upload.write(b"x")
             assert upload.fileno() == -1
             assert rig.list_parts() == []
+
+    def test_an_upload_that_was_moved_until_there_is_no_room_can_be_kept(
+        self, root: LocalPath, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with open_rig(root) as rig:
+            disk = Disk(monkeypatch)
+            upload = rig.store.open_upload(Path("f"), 1024 * MIB, Resumption(token=bytes(16)))
+            disk.free = 0
+            os.pwrite(upload.fileno(), b"x", 0)
+            with pytest.raises(NoSpace):
+                upload.advance(1)
+            disk.free = 2**40
+            upload.keep()
+            unfinished = rig.store.stat_upload(bytes(16), "")
+            assert isinstance(unfinished, UnfinishedUpload)
+            assert unfinished.offset == 1

@@ -1,0 +1,77 @@
+"""Whether a file may be put under a path: the one rule about terms.
+
+Asked twice for each upload: when it is opened, so that nobody sends a body in vain, and by the one renamer immediately
+before the rename, where nobody else changes anything through this store.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from filetransfer.errors import (
+    Exists,
+    IsDirectory,
+    PreconditionFailed,
+    RequestRefused,
+    refusal_from_os_error,
+)
+from filetransfer.store.interface import NO_TERMS, Terms
+from filetransfer.store.records import compute_etag
+
+
+def check_replaceable(name: bytes | str, directory: int) -> None:
+    """Refuse to publish under a name that is taken by anything but a regular file.
+
+    Raises:
+        IsDirectory: it is taken by a directory, a symbolic link or a special file.
+        RequestRefused: another leaf, for another failed system call.
+    """
+    check_terms(look_at(name, directory), NO_TERMS)
+
+
+def look_at(name: bytes | str, directory: int, *, about: str = "path") -> os.stat_result | None:
+    """Give what is under a name of an open directory; None: nothing. Raises RequestRefused."""
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise refusal_from_os_error(error, about=about) from error
+
+
+def check_terms(status: os.stat_result | None, terms: Terms, *, about: str = "path") -> None:
+    """Refuse to put a file where the terms do not allow it.
+
+    Args:
+        status: of what is there; None: nothing.
+        terms: see there.
+        about: which of a request's names it is.
+
+    Raises:
+        PreconditionFailed: there is something where nothing may be, or not the file that must be.
+        Exists: there is something, and the terms do not replace.
+        IsDirectory: there is a directory, a symbolic link or a special file.
+    """
+    if status is None:
+        if terms.if_match is not None:
+            raise PreconditionFailed("there is no such file any more", about=about)
+        return
+    if terms.if_none_match or not terms.replaces:
+        raise explain_taken(terms, about=about)
+    if not stat.S_ISREG(status.st_mode):
+        raise IsDirectory("is a directory or a special file", about=about)
+    check_match(status, terms.if_match, about=about)
+
+
+def check_match(status: os.stat_result, etag: str | None, *, about: str = "path") -> None:
+    """Refuse unless a file has an etag; None: any will do. Raises PreconditionFailed."""
+    if etag is not None and compute_etag(status) != etag:
+        raise PreconditionFailed("it has changed since: look at it again first", about=about)
+
+
+def explain_taken(terms: Terms, *, about: str = "path") -> RequestRefused:
+    """Give the refusal of one who may not replace what is there."""
+    if terms.if_none_match:
+        return PreconditionFailed("there is something of this name already", about=about)
+    return Exists("exists already", about=about)
