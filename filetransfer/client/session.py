@@ -51,6 +51,7 @@ from filetransfer.client.exchanges import (
 )
 from filetransfer.client.protocol import ClientProtocol
 from filetransfer.client.sources import LocalSource, Source, Spooling, find_source
+from filetransfer.client.throttle import ThrottledEndpoint
 from filetransfer.errors import (
     FileTransferError,
     LocalProtocolError,
@@ -464,6 +465,7 @@ def connect(
     connect_timeout_seconds: float = 10.0,
     timeout_seconds: float = 60.0,
     tries: int = 3,
+    max_rate: int | None = None,
     endpoint: IStreamClientEndpoint | None = None,
     reactor: Any = None,
 ) -> Session:
@@ -478,6 +480,8 @@ def connect(
         connect_timeout_seconds: for each try to connect, > 0.
         timeout_seconds: how long nothing may move while something is unanswered, > 0.
         tries: to connect, and to send again what a lost connection left unanswered; >= 1.
+        max_rate: octets a second in both directions together, > 0; None for as many as there are. What is limited goes
+            through Python (``client/throttle.py``).
         endpoint: where to connect instead of to ``host`` and ``port``: a UNIX socket, a proxy.
         reactor: Twisted's; the global one when it is None.
     """
@@ -492,6 +496,8 @@ def connect(
             timeout=connect_timeout_seconds,
             attemptDelay=_ATTEMPT_DELAY_SECONDS,
         )
+    if max_rate is not None:
+        endpoint = ThrottledEndpoint(endpoint, max_rate, reactor)
     connector = Connector(
         endpoint, server, reactor, timeout_seconds=connect_timeout_seconds, tries=tries
     )
