@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from filetransfer.errors import (
     ConnectFailed,
@@ -18,6 +20,11 @@ from filetransfer.errors import (
     RequestRefused,
     TransferInterrupted,
 )
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from filetransfer.cli.progress import Progress
 
 PROGRAM = "ft-client"
 
@@ -40,8 +47,12 @@ def printable(text: str) -> str:
     )
 
 
+Item = Mapping[str, object]
+"""What is said of one thing to programs; text, numbers, booleans, and maps and lists of them."""
+
+
 class Console:
-    """Says things.
+    """Says things to people.
 
     Args:
         verbosity: how much of them.
@@ -50,21 +61,35 @@ class Console:
 
     def __init__(self, verbosity: Verbosity, server: str) -> None:
         self.verbosity = verbosity
-        self._server = server
+        self.server = server
 
-    def show(self, text: str) -> None:
-        """Print a result: what was asked for, even when quiet."""
+    def begin(self, command: str) -> None:
+        """Take note that a command begins."""
+
+    def end(self, status: int) -> None:
+        """Take note that the command has ended, with an exit status."""
+
+    def make_progress(self, clock: IReactorTime) -> Progress:
+        """Give what is told of octets that move."""
+        from filetransfer.cli.progress import Bars, Progress
+
+        is_shown = self.verbosity > Verbosity.QUIET and sys.stderr.isatty()
+        return Bars(clock) if is_shown else Progress()
+
+    def show(self, text: str, item: Item) -> None:
+        """Print a result: what was asked for, even when quiet.
+
+        Args:
+            text: for people; safe to print.
+            item: the same for programs.
+        """
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
-    def note(self, text: str) -> None:
-        """Say what was done, when that was asked for."""
+    def note(self, text: str, item: Item) -> None:
+        """Say what was done, when that was asked for. The arguments are those of :meth:`show`."""
         if self.verbosity >= Verbosity.VERBOSE:
             sys.stderr.write(text + "\n")
-
-    def note_transfer(self, source: str, target: str, size: int) -> None:
-        """Say that a file was transferred, when that was asked for."""
-        self.note(f"{printable(source)} -> {printable(target)}: {size} octets")
 
     def complain(self, command: str, subject: str, text: str) -> None:
         """Say in one line what went wrong with what. ``text`` may hold anything."""
@@ -73,27 +98,28 @@ class Console:
 
     def complain_about(self, command: str, subject: str, error: BaseException) -> None:
         """Say in one line what an error means."""
-        self.complain(command, subject, self._explain(error, subject))
+        self.complain(command, subject, self.explain(error, subject))
 
-    def _explain(self, error: BaseException, subject: str) -> str:
+    def explain(self, error: BaseException, subject: str) -> str:
+        """Give in one line what an error of something means."""
         if isinstance(error, NotFound):
-            return f"not found on {self._server}"
+            return f"not found on {self.server}"
         if isinstance(error, NameInvalid):
             return f"{error}; nothing was sent"
         if type(error) is RequestRefused:
             # All that version 1 says is no.
             return (
-                f"refused by {self._server}, which does not say why: the name may not be allowed, or exist already, "
+                f"refused by {self.server}, which does not say why: the name may not be allowed, or exist already, "
                 "its directory may be missing, or the disk be full"
             )
         if isinstance(error, RequestRefused):
-            return f"refused by {self._server}: {error}"
+            return f"refused by {self.server}: {error}"
         if isinstance(error, ConnectFailed):
             return str(error)
         if isinstance(error, TransferInterrupted):
-            return f"{self._server}: {error}"
+            return f"{self.server}: {error}"
         if isinstance(error, RemoteProtocolError):
-            return f"{self._server} does not speak this protocol properly: {error}"
+            return f"{self.server} does not speak this protocol properly: {error}"
         if isinstance(error, OSError):
             return _explain_os_error(error, subject)
         return str(error) or type(error).__name__

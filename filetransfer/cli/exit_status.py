@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import signal
+from collections.abc import Collection
 from enum import IntEnum
 
 from filetransfer.errors import (
+    Busy,
     ConnectTimeout,
+    DigestMismatch,
     LocalProtocolError,
+    NoSpace,
+    NotAuthenticated,
     NotFound,
+    NotPermitted,
     RemoteProtocolError,
     RequestRefused,
+    ShuttingDown,
+    SizeMismatch,
+    SourceChanged,
     TransferInterrupted,
     TransferTimeout,
 )
@@ -29,34 +39,56 @@ class ExitStatus(IntEnum):
         return status
 
     DONE = 0, "done: all of it, confirmed by the server or on this disk"
-    OTHER = 1, "another error: a local file that cannot be read or written, or that changed"
-    USAGE = 2, "wrong usage; nothing was sent"
+    OTHER = 1, "another error, such as a local disk that fails"
+    USAGE = 2, "wrong usage, or settings that cannot be understood; nothing was sent"
     NOT_FOUND = 4, "not found: no such file, on the server or here"
-    DISCONNECTED = 5, "no connection, or lost, and trying again did not help"
+    TEMPORARY = 5, "no connection, or lost, or the server is busy, and trying again did not help"
     PROTOCOL = 7, "the server broke the rules of the protocol"
-    REFUSED = 20, "refused: it exists, the name is not allowed, no space, ..."
+    REFUSED = 20, "refused: it exists, the name is not allowed, a condition does not hold, ..."
+    INTEGRITY = 21, "what arrived is not what was sent: a digest or a size differs"
+    PERMISSION = 22, "not allowed, by the server or here, or the server wants to know who asks"
+    SOME_FAILED = 23, "some of several failed, or all of them for different reasons"
+    SOURCE_CHANGED = 24, "a local file changed or vanished while it was read"
+    NO_SPACE = 26, "no space left, on the server or here"
     TIMEOUT = 30, "nothing moved for --timeout seconds"
     CONNECT_TIMEOUT = 35, "no connection within --connect-timeout seconds"
     INTERRUPTED = 130, "ended by Ctrl-C (SIGINT)"
     TERMINATED = 143, "ended by SIGTERM"
 
+    @property
+    def word(self) -> str:
+        """Its name in machine-readable output."""
+        return self.name.lower().replace("_", "-")
+
 
 SEVERAL = (
-    "With several files, one that fails does not stop the others, and the status is that of the "
-    "first that failed, in the order they were named."
+    "With several files, one that fails does not stop the others. If all fail for the same reason, "
+    "the status is that of the reason; if only some fail, or for different reasons, it is 23. What "
+    "ends the run for all that is left, such as a lost connection, gives its own status."
 )
 
 # The first that fits counts: leaves before their branches.
 _STATUSES: tuple[tuple[type[BaseException], ExitStatus], ...] = (
     (NotFound, ExitStatus.NOT_FOUND),
     (FileNotFoundError, ExitStatus.NOT_FOUND),
+    (DigestMismatch, ExitStatus.INTEGRITY),
+    (SizeMismatch, ExitStatus.INTEGRITY),
+    (NotAuthenticated, ExitStatus.PERMISSION),
+    (NotPermitted, ExitStatus.PERMISSION),
+    (PermissionError, ExitStatus.PERMISSION),
+    (NoSpace, ExitStatus.NO_SPACE),
+    (Busy, ExitStatus.TEMPORARY),
+    (ShuttingDown, ExitStatus.TEMPORARY),
     (RequestRefused, ExitStatus.REFUSED),
     (LocalProtocolError, ExitStatus.REFUSED),
+    (SourceChanged, ExitStatus.SOURCE_CHANGED),
     (ConnectTimeout, ExitStatus.CONNECT_TIMEOUT),
     (TransferTimeout, ExitStatus.TIMEOUT),
-    (TransferInterrupted, ExitStatus.DISCONNECTED),
+    (TransferInterrupted, ExitStatus.TEMPORARY),
     (RemoteProtocolError, ExitStatus.PROTOCOL),
 )
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def find_status(error: BaseException) -> ExitStatus:
@@ -64,9 +96,31 @@ def find_status(error: BaseException) -> ExitStatus:
     for kind, status in _STATUSES:
         if isinstance(error, kind):
             return status
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return ExitStatus.NO_SPACE
     return ExitStatus.OTHER
+
+
+def combine(statuses: Collection[int], count: int) -> int:
+    """Give the exit status of several things.
+
+    Args:
+        statuses: of those that failed.
+        count: of them all.
+    """
+    if not statuses:
+        return ExitStatus.DONE
+    alike = set(statuses)
+    if len(alike) == 1 and len(statuses) == count:
+        return alike.pop()
+    return ExitStatus.SOME_FAILED
 
 
 def find_signal_status(number: int) -> int:
     """Give the exit status after a signal: what a shell reports for a program that died of it."""
     return 128 + signal.Signals(number)
+
+
+def find_word(number: int) -> str:
+    """Give the word for an exit status in machine-readable output; ``signal`` for one that is not in the table."""
+    return next((status.word for status in ExitStatus if status == number), "signal")

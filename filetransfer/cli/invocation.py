@@ -1,7 +1,7 @@
 """What a command is given, and what it gives back: an action on a session.
 
 A command's function reads its arguments, refuses wrong usage, and hands an :data:`Action` to
-:attr:`Invocation.perform`. On the command line that connects, acts, and gives the exit status; at the prompt it is done
+:meth:`Invocation.perform`. On the command line that connects, acts, and gives the exit status; at the prompt it is done
 with the session that is open there.
 """
 
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from filetransfer.cli.console import Console
 from filetransfer.cli.exit_status import ExitStatus, find_status
-from filetransfer.cli.settings import Settings
 
 if TYPE_CHECKING:
-    from filetransfer.cli.progress import Bars
+    import click
+
+    from filetransfer.cli.progress import Progress
+    from filetransfer.cli.settings import Settings
     from filetransfer.client import Session
 
 
@@ -28,13 +30,13 @@ class Work:
         command: its name, for messages.
         session: with the server.
         console: says things.
-        bars: show progress.
+        progress: is told of what moves.
     """
 
     command: str
     session: Session
     console: Console
-    bars: Bars
+    progress: Progress
 
     async def attempt(self, subject: str, doing: Coroutine[Any, Any, None]) -> int:
         """Do one thing; an error is said, and gives the status."""
@@ -51,19 +53,25 @@ class Work:
 Action = Callable[[Work], Coroutine[Any, Any, int]]
 
 
-@dataclass(slots=True)
 class Invocation:
     """One run of one command.
 
-    Attributes:
-        settings: the options before the command.
+    Args:
+        settings: what the options of ``ft-client`` itself say.
         console: says things.
-        perform: does an action, for a command of this name, and gives the exit status.
     """
 
-    settings: Settings
-    console: Console
-    perform: Callable[[str, Action], int]
+    def __init__(self, settings: Settings, console: Console) -> None:
+        self.settings = settings
+        self.console = console
+
+    def choose(self, context: click.Context) -> Invocation:
+        """Give the invocation of a command, whose options may change settings. Raises click.UsageError."""
+        raise NotImplementedError
+
+    def perform(self, command: str, action: Action) -> int:
+        """Do an action, for a command of this name, and give the exit status."""
+        raise NotImplementedError
 
 
 def is_bug(error: BaseException) -> bool:

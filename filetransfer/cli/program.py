@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from functools import partial
 from importlib import import_module
 
 import click
 
 from filetransfer import __version__
-from filetransfer.cli.console import PROGRAM, Console, Verbosity
+from filetransfer.cli.console import PROGRAM
 from filetransfer.cli.exit_status import SEVERAL, ExitStatus
-from filetransfer.cli.invocation import Invocation
-from filetransfer.cli.running import perform_once
-from filetransfer.cli.settings import Server, ServerType, Settings
+from filetransfer.cli.options import COMMON
+from filetransfer.cli.running import begin_command_line
+from filetransfer.cli.settings import choose_settings
 
 COMMANDS = {
     "put": "put:put",
     "get": "get:get",
     "change": "change:change",
     "summary": "summary:summary",
+    "config": "config:config",
     "help": "help:help_",
     "version": "version:version",
 }
@@ -65,72 +65,25 @@ class CommandTable(click.Group):
 @click.group(
     cls=CommandTable,
     invoke_without_command=True,
+    params=list(COMMON),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-@click.option(
-    "--server",
-    type=ServerType(),
-    default="localhost:9000",
-    show_default=True,
-    envvar="FT_SERVER",
-    help="The server; an IPv6 address with a port as [::1]:9000.",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    default=60.0,
-    show_default=True,
-    envvar="FT_TIMEOUT",
-    help="Give up when nothing moves for so long.",
-)
-@click.option(
-    "--connect-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    default=10.0,
-    show_default=True,
-    envvar="FT_CONNECT_TIMEOUT",
-    help="Give up when a try to connect takes so long.",
-)
-@click.option(
-    "-v", "--verbose", is_flag=True, envvar="FT_VERBOSE", help="Say what was done, a line a file."
-)
-@click.option(
-    "-q",
-    "--quiet",
-    is_flag=True,
-    envvar="FT_QUIET",
-    help="Say nothing but errors: no progress bars.",
 )
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
 @click.pass_context
-def ft_client(
-    context: click.Context,
-    server: Server,
-    timeout: float,
-    connect_timeout: float,
-    verbose: bool,
-    quiet: bool,
-) -> int:
+def ft_client(context: click.Context, /, **_: object) -> int:
     """Store files on a filetransfer server, and fetch them from there.
 
     Without a command, at a terminal, it asks for commands at a prompt.
     """
-    if verbose and quiet:
-        raise click.UsageError("--verbose and --quiet exclude each other")
-    verbosity = Verbosity.VERBOSE if verbose else Verbosity.QUIET if quiet else Verbosity.NORMAL
-    settings = Settings(server, timeout, connect_timeout, verbosity)
-    console = Console(verbosity, str(server))
-    context.obj = Invocation(settings, console, partial(perform_once, settings, console))
+    context.obj = begin_command_line(choose_settings(context))
     if context.invoked_subcommand is not None:
         return ExitStatus.DONE
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.UsageError("a command is needed: put, get, change, summary, help", context)
+        raise click.UsageError(f"a command is needed: {', '.join(COMMANDS)}", context)
     from filetransfer.cli.prompt import run_prompt
 
     assert isinstance(context.command, click.Group)  # noqa: S101
-    return run_prompt(settings, context.command)
+    return run_prompt(context.obj.settings, context.command)
 
 
 def run_program(arguments: Sequence[str]) -> int:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
+from click.core import ParameterSource
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
@@ -23,6 +25,7 @@ from filetransfer.cli.completion import CommandCompleter
 from filetransfer.cli.console import PROGRAM, Console, Verbosity
 from filetransfer.cli.exit_status import ExitStatus
 from filetransfer.cli.invocation import Action, Invocation, Work
+from filetransfer.cli.options import choose_values
 from filetransfer.cli.running import complain_of_bug, run
 from filetransfer.cli.settings import Settings
 
@@ -68,8 +71,9 @@ class Prompt:
         self._settings = settings
         self._console = console
         self._commands = commands
-        self._invocation = Invocation(settings, console, self._remember)
-        self._context = click.Context(commands, info_name=PROGRAM, obj=self._invocation)
+        self._context = click.Context(
+            commands, info_name=PROGRAM, obj=_Line(settings, console, self._remember)
+        )
         self._asked: tuple[str, Action] | None = None
         self._working: Deferred[int] | None = None
 
@@ -145,26 +149,48 @@ class Prompt:
         except click.ClickException as error:
             self._console.complain(words[0], "", error.format_message())
 
-    def _remember(self, command: str, action: Action) -> int:
+    def _remember(self, command: str, action: Action) -> None:
         self._asked = command, action
-        return ExitStatus.DONE
 
     async def _do(self, command: str, action: Action, session: Session) -> int:
         from twisted.internet import reactor
         from twisted.internet.defer import CancelledError
 
-        from filetransfer.cli.progress import Bars
-
-        bars = Bars(cast(Any, reactor), self._console)
+        progress = self._console.make_progress(cast(Any, reactor))
         try:
-            return await action(Work(command, session, self._console, bars))
+            return await action(Work(command, session, self._console, progress))
         except CancelledError:
             self._console.complain(command, "", "ended by Ctrl-C")
             return ExitStatus.INTERRUPTED
         except Exception as error:  # noqa: BLE001 - even a fault of ours does not end the conversation
             return complain_of_bug(self._console, error)
         finally:
-            bars.close()
+            progress.close()
+
+
+class _Line(Invocation):
+    """One line at the prompt; what it asks for is done with the session that is open."""
+
+    def __init__(
+        self, settings: Settings, console: Console, remember: Callable[[str, Action], None]
+    ) -> None:
+        super().__init__(settings, console)
+        self._remember = remember
+
+    def choose(self, context: click.Context) -> Invocation:
+        """See :meth:`Invocation.choose`."""
+        for name, each in choose_values(context).items():
+            if each.source is ParameterSource.COMMANDLINE:
+                option = name.replace("_", "-").removeprefix("is-")
+                raise click.UsageError(
+                    f"--{option} belongs before the prompt: it holds for all of it"
+                )
+        return self
+
+    def perform(self, command: str, action: Action) -> int:
+        """See :meth:`Invocation.perform`."""
+        self._remember(command, action)
+        return ExitStatus.DONE
 
 
 def _open_history() -> History:

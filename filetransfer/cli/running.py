@@ -15,35 +15,62 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
+import click
+
 from filetransfer.cli.console import PROGRAM, Console, Verbosity, printable
 from filetransfer.cli.exit_status import ExitStatus, find_signal_status, find_status
-from filetransfer.cli.invocation import Action, Work, is_bug
-from filetransfer.cli.settings import Settings
+from filetransfer.cli.invocation import Action, Invocation, Work, is_bug
+from filetransfer.cli.promises import require
+from filetransfer.cli.settings import Settings, choose_settings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def perform_once(settings: Settings, console: Console, command: str, action: Action) -> int:
-    """Do one action with a session of its own. Returns the exit status."""
+class CommandLine(Invocation):
+    """One command of the command line, with a session of its own."""
 
-    async def act() -> int:
+    def choose(self, context: click.Context) -> Invocation:
+        """See :meth:`Invocation.choose`."""
+        return begin_command_line(choose_settings(context))
+
+    def perform(self, command: str, action: Action) -> int:
+        """See :meth:`Invocation.perform`."""
+        console = self.console
+        console.begin(command)
+        status = run(lambda: self._act(command, action), console)
+        console.end(status)
+        return status
+
+    async def _act(self, command: str, action: Action) -> int:
         from twisted.internet import reactor
 
-        from filetransfer.cli.progress import Bars
-
-        session = settings.begin_session()
-        bars = Bars(cast(Any, reactor), console)
+        session = self.settings.begin_session()
+        progress = self.console.make_progress(cast(Any, reactor))
+        work = Work(command, session, self.console, progress)
         try:
-            status = await action(Work(command, session, console, bars))
+            status = await work.attempt("", require(session, self.settings.required))
+            status = status or await action(work)
         except BaseException:
-            bars.close()
+            progress.close()
             await session.abort()
             raise
-        bars.close()
+        progress.close()
         await session.close()
         return status
 
-    return run(act, console)
+
+def begin_command_line(settings: Settings) -> CommandLine:
+    """Give the invocation of a command, with nothing done yet."""
+    return CommandLine(settings, make_console(settings))
+
+
+def make_console(settings: Settings) -> Console:
+    """Give what says things, in the manner that was asked for."""
+    if settings.is_json:
+        from filetransfer.cli.json_lines import JsonConsole
+
+        return JsonConsole(settings.verbosity, str(settings.server))
+    return Console(settings.verbosity, str(settings.server))
 
 
 def run(
@@ -112,7 +139,7 @@ class _Running:
 
     def _take_signal(self, number: int, frame: object) -> None:
         if self._signal is not None:
-            _leave(find_signal_status(number))
+            self._leave(number)
         self._reactor.callFromThread(self._obey, number)
 
     def _obey(self, number: int) -> None:
@@ -124,12 +151,19 @@ class _Running:
     def _end(self, result: Any) -> None:
         if self._signal is not None:
             # Not reactor.stop(): it waits for threads, and one of them may be writing to a pipe that nobody reads.
-            _leave(find_signal_status(self._signal))
+            self._leave(self._signal)
         if isinstance(result, int):
             self.status = result
         else:
             self.status = complain_of_bug(self._console, result.value)
         self._reactor.stop()
+
+    def _leave(self, number: int) -> None:
+        status = find_signal_status(number)
+        self._console.end(status)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def complain_of_bug(console: Console, error: BaseException) -> int:
@@ -142,9 +176,3 @@ def complain_of_bug(console: Console, error: BaseException) -> int:
     if console.verbosity is Verbosity.VERBOSE:
         traceback.print_exception(error)
     return ExitStatus.OTHER
-
-
-def _leave(status: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)

@@ -1,36 +1,20 @@
-"""What the options before the command say, as one object."""
+"""What the options of ``ft-client`` itself say, as one object."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from filetransfer.cli.console import Verbosity
+from filetransfer.cli.options import Chosen, choose_values
+from filetransfer.cli.values import Server
 
 if TYPE_CHECKING:
     from filetransfer.client import Session
-
-DEFAULT_PORT = 9000
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where a server is.
-
-    Attributes:
-        host: a name or an address.
-        port: 1 to 65535.
-    """
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,55 +25,89 @@ class Settings:
         server: whom to ask.
         timeout_seconds: how long nothing may move.
         connect_timeout_seconds: for each try to connect.
+        retries: after the first try.
+        family: of internet addresses, 4 or 6; None for both.
+        max_rate: octets a second; None for as fast as it goes.
+        required: what the server must promise.
         verbosity: how much is said.
+        is_json: whether it is said as JSON.
     """
 
     server: Server
     timeout_seconds: float
     connect_timeout_seconds: float
+    retries: int
+    family: int | None
+    max_rate: int | None
+    required: tuple[str, ...]
     verbosity: Verbosity
+    is_json: bool
 
     def begin_session(self) -> Session:
         """Give a session that connects at its first request."""
         from filetransfer.client import connect
 
+        if self.family is not None:
+            from twisted.internet import reactor
+
+            from filetransfer.cli.family import use_family
+
+            use_family(reactor, self.family)
         return connect(
             self.server.host,
             self.server.port,
             connect_timeout_seconds=self.connect_timeout_seconds,
             timeout_seconds=self.timeout_seconds,
+            tries=self.retries + 1,
+            max_rate=self.max_rate,
         )
 
 
-_SERVER = re.compile(
-    r"(?: \[ (?P<bracketed> [^\[\]]+ ) \] | (?P<name> [^:\[\]]+ ) ) (?: : (?P<port> [0-9]{1,5} ) )?",
-    re.VERBOSE,
-)
+def choose_settings(context: click.Context) -> Settings:
+    """Make settings of the values of :data:`~filetransfer.cli.options.COMMON`. Raises click.UsageError."""
+    chosen = choose_values(context)
+    try:
+        return _make_settings(chosen)
+    except ValueError as error:
+        raise click.UsageError(str(error), context) from error
 
 
-def parse_server(text: str) -> Server:
-    """Read ``HOST``, ``HOST:PORT``, ``[IPV6]``, ``[IPV6]:PORT`` or an IPv6 address. Raises ValueError."""
-    if text.count(":") > 1 and "[" not in text:
-        return Server(text, DEFAULT_PORT)
-    matched = _SERVER.fullmatch(text)
-    port = int(matched["port"] or DEFAULT_PORT) if matched else 0
-    if matched is None or not 1 <= port <= 65535:
-        raise ValueError(f"{text!r} is not HOST, HOST:PORT or [IPV6]:PORT")
-    return Server(matched["bracketed"] or matched["name"], port)
+def _make_settings(chosen: Mapping[str, Chosen]) -> Settings:
+    is_verbose, is_quiet = _choose_one(chosen, "verbose", "quiet")
+    is_ipv4, is_ipv6 = _choose_one(chosen, "ipv4", "ipv6")
+    return Settings(
+        server=chosen["server"].value,
+        timeout_seconds=chosen["timeout"].value,
+        connect_timeout_seconds=chosen["connect_timeout"].value,
+        retries=chosen["retry"].value,
+        family=4 if is_ipv4 else 6 if is_ipv6 else None,
+        max_rate=chosen["limit_rate"].value,
+        required=chosen["require"].value or (),
+        verbosity=_choose_verbosity(is_verbose, is_quiet),
+        is_json=chosen["json"].value,
+    )
 
 
-class ServerType(click.ParamType[Any]):
-    """An option's value that names a server."""
+def _choose_verbosity(is_verbose: bool, is_quiet: bool) -> Verbosity:
+    if is_verbose:
+        return Verbosity.VERBOSE
+    return Verbosity.QUIET if is_quiet else Verbosity.NORMAL
 
-    name = "HOST[:PORT]"
 
-    def convert(
-        self, value: str | Server, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Server:
-        """See :class:`click.ParamType`."""
-        if isinstance(value, Server):
-            return value
-        try:
-            return parse_server(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+# The enumeration has them in this order of weight, but for nothing that we rely on.
+_WEIGHTS = {
+    ParameterSource.COMMANDLINE: 3,
+    ParameterSource.ENVIRONMENT: 2,
+    ParameterSource.DEFAULT_MAP: 1,
+}
+
+
+def _choose_one(chosen: Mapping[str, Chosen], *names: str) -> tuple[Any, Any]:
+    """Give the values of two flags that exclude each other; of those set in two places, the one set nearer counts."""
+    one, other = (chosen[name] for name in names)
+    if not (one.value and other.value):
+        return one.value, other.value
+    weights = _WEIGHTS.get(one.source, 0), _WEIGHTS.get(other.source, 0)
+    if weights[0] == weights[1]:
+        raise ValueError(f"--{names[0]} and --{names[1]} exclude each other")
+    return weights[0] > weights[1], weights[0] < weights[1]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
-from filetransfer.cli.exit_status import ExitStatus, find_status
+from filetransfer.cli.console import printable
+from filetransfer.cli.exit_status import combine, find_status
 from filetransfer.cli.invocation import Work, is_bug
 from filetransfer.errors import (
     ConnectFailed,
@@ -45,7 +46,7 @@ async def transfer_all(
         at_once: how many may be begun and not ended, >= 1.
 
     Returns:
-        The status of the first, in the order of ``items``, that failed.
+        The status of them all; see :func:`~filetransfer.cli.exit_status.combine`.
     """
     from twisted.internet.defer import Deferred, FirstError, gatherResults
 
@@ -58,6 +59,14 @@ async def transfer_all(
     return transfers.finish()
 
 
+def note_transfer(work: Work, source: str, target: str, size: int) -> None:
+    """Say that a file was transferred, when that was asked for."""
+    work.console.note(
+        f"{printable(source)} -> {printable(target)}: {size} octets",
+        {"action": work.command, "subject": source, "target": target, "size": size},
+    )
+
+
 class _Transfers:
     def __init__(
         self,
@@ -67,16 +76,17 @@ class _Transfers:
         transfer: Callable[[Any], Coroutine[Any, Any, None]],
     ) -> None:
         self._work = work
-        self._items: Iterator[tuple[int, Any]] = iter(enumerate(items))
+        self._items: Iterator[Any] = iter(items)
+        self._count = len(items)
         self._get_subject = get_subject
         self._transfer = transfer
-        self._statuses: dict[int, ExitStatus] = {}
+        self._statuses: list[int] = []
         self._hopeless: Exception | None = None
         self._skipped = 0
 
     async def run(self) -> None:
         """Transfer one item after the other, as long as there are any."""
-        for index, item in self._items:
+        for item in self._items:
             if self._hopeless is not None:
                 self._skipped += 1
                 continue
@@ -85,10 +95,10 @@ class _Transfers:
             except Exception as error:
                 if is_bug(error):
                     raise
-                self._note_failure(index, item, error)
+                self._note_failure(item, error)
 
-    def _note_failure(self, index: int, item: Any, error: Exception) -> None:
-        self._statuses[index] = find_status(error)
+    def _note_failure(self, item: Any, error: Exception) -> None:
+        self._statuses.append(find_status(error))
         if error is self._hopeless:
             # It was one failure, of all that was under way.
             self._skipped += 1
@@ -104,4 +114,6 @@ class _Transfers:
             self._work.console.complain(
                 self._work.command, "", f"{self._skipped} more {files} not transferred"
             )
-        return self._statuses[min(self._statuses)] if self._statuses else ExitStatus.DONE
+        if self._hopeless is not None:
+            return find_status(self._hopeless)
+        return combine(self._statuses, self._count)

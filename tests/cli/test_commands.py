@@ -249,6 +249,36 @@ def test_ipv6(tmp_path: Path) -> None:
     assert ran.output == "six\n"
 
 
+def test_one_family_of_addresses(server: PlainServer, tmp_path: Path) -> None:
+    address = f"localhost:{server.port}"
+    assert ft_client("-4", "help", cwd=tmp_path, server=address).status == 0
+    ran = ft_client("help", "-6", "--retry", "0", cwd=tmp_path, server=address)
+    assert ran.status == 5
+    assert server.connections == 1
+
+
+def test_a_limited_rate(server: PlainServer, tmp_path: Path) -> None:
+    octets = os.urandom(600_000)
+    (tmp_path / "a").write_bytes(octets)
+    ran = ft_client("put", "a", "--limit-rate", "1M", cwd=tmp_path, server=server.address)
+    assert ran.status == 0
+    ran = ft_client("get", "a", "--limit-rate=1M", "-o", "b", cwd=tmp_path, server=server.address)
+    assert ran.status == 0
+    assert (tmp_path / "b").read_bytes() == octets
+
+
+def test_retries(tmp_path: Path) -> None:
+    def converse(peer: Peer) -> None:
+        peer.read(2)
+
+    for retries in (0, 1):
+        with PlainServer(converse) as server:
+            ran = ft_client(
+                "get", "a", "--retry", str(retries), cwd=tmp_path, server=server.address
+            )
+            assert (ran.status, server.connections) == (5, 1 + retries)
+
+
 def test_a_name_with_two_addresses_of_which_one_refuses(
     server: PlainServer, tmp_path: Path
 ) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
@@ -20,8 +22,15 @@ from filetransfer.cli import running
 from filetransfer.cli.completion import CommandCompleter
 from filetransfer.cli.console import Console, Verbosity, printable
 from filetransfer.cli.invocation import is_bug
-from filetransfer.cli.progress import Bars
-from filetransfer.cli.settings import Server, ServerType, parse_server
+from filetransfer.cli.progress import Bars, Progress, shorten
+from filetransfer.cli.values import (
+    NamesType,
+    RateType,
+    Server,
+    ServerType,
+    parse_rate,
+    parse_server,
+)
 from filetransfer.errors import (
     ConnectFailed,
     Exists,
@@ -192,7 +201,7 @@ def make_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 def test_no_bars_for_what_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = make_terminal(monkeypatch)
     clock = Clock()
-    bars = Bars(clock, Console(Verbosity.NORMAL, ""))
+    bars = Console(Verbosity.NORMAL, "").make_progress(clock)
     bar = bars.begin("file")
     bar(10, 10)
     clock.advance(0.4)
@@ -205,8 +214,8 @@ def test_no_bars_for_what_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bars_for_what_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = make_terminal(monkeypatch)
     clock = Clock()
-    bars = Bars(clock, Console(Verbosity.NORMAL, ""))
-    bars.expect(3)
+    bars = Bars(clock)
+    bars.expect(3, 60_000_000)
     large, small, other = bars.begin("l\x1barge"), bars.begin("small"), bars.begin("[red]other")
     large(1_000_000, 50_000_000)
     small(10, 10)
@@ -218,6 +227,7 @@ def test_bars_for_what_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     # A name is no markup.
     assert "[red]other" in shown
     assert "0 of 3 files" in shown
+    assert "4.0/60.0 MB" in shown
     assert "small" not in shown
     bars.end(other)
     bars.end(small)
@@ -226,8 +236,51 @@ def test_bars_for_what_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = terminal.getvalue()
     assert "25.0/50.0 MB" in shown
     assert "2 of 3 files" in shown
+    assert "28.0/60.0 MB" in shown
     bars.close()
     assert clock.getDelayedCalls() == []
+
+
+def test_many_bars_are_as_many_as_one_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = make_terminal(monkeypatch)
+    clock = Clock()
+    bars = Bars(clock)
+    bars.expect(100)
+    begun = [bars.begin(f"file-{number:02}") for number in range(100)]
+    for bar in begun:
+        bar(1, 2_000_000)
+    clock.advance(0.5)
+    shown = terminal.getvalue()
+    assert "0 of 100 files" in shown
+    assert "file-04" in shown
+    assert "file-05" not in shown
+    bars.end(begun[0])
+    clock.advance(0.1)
+    assert "file-05" in terminal.getvalue()
+    bars.close()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_lines_of_bars_fit(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    terminal = make_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    clock = Clock()
+    bars = Bars(clock)
+    bars.expect(2, 4_000_000)
+    bars.begin("a/very/deep/" * 20 + "file.txt")(1_000_000, 2_000_000)
+    clock.advance(0.5)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
+    lines = [line for line in re.split(r"[\r\n]+", shown) if line]
+    assert len(lines) == 2
+    assert all(len(line) <= columns for line in lines)
+    assert columns < 80 or "file.txt" in lines[1]
+    bars.close()
+
+
+def test_long_names_keep_their_ends() -> None:
+    assert shorten("short", 80) == "short"
+    assert shorten("x" * 30 + "file.txt", 80) == "…" + "x" * 17 + "file.txt"
+    assert len(shorten("x" * 300, 200)) == 66
 
 
 @pytest.mark.parametrize("is_quiet", [False, True])
@@ -237,10 +290,36 @@ def test_no_bars_without_a_terminal_or_when_quiet(
     stream = Terminal() if is_quiet else io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     clock = Clock()
-    bars = Bars(clock, Console(Verbosity.QUIET if is_quiet else Verbosity.NORMAL, ""))
-    bar = bars.begin("file")
+    verbosity = Verbosity.QUIET if is_quiet else Verbosity.NORMAL
+    progress = Console(verbosity, "").make_progress(clock)
+    assert type(progress) is Progress
+    bar = progress.begin("file")
     bar(10, 20)
     clock.advance(10)
-    bars.end(bar)
-    bars.close()
+    assert progress.octets_moved == 10
+    progress.end(bar)
+    assert progress.octets_moved == 10
+    progress.close()
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("65536", 65536), ("64k", 65536), ("1.5m", 1572864), ("2G", 2 * 1024**3)],
+)
+def test_rates(text: str, rate: int) -> None:
+    assert parse_rate(text) == rate
+    assert RateType()(text) == RateType()(rate) == rate
+
+
+@pytest.mark.parametrize("text", ["", "fast", "10", "1e9", "-1M", "1MB", "63.9K"])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(ValueError, match=r"octets a second|less than the least"):
+        parse_rate(text)
+
+
+def test_words() -> None:
+    some = NamesType(("one", "two"))
+    assert some("two, one") == some(["two", "one"]) == ("two", "one")
+    with pytest.raises(click.BadParameter, match="'three' is not one of one, two"):
+        some("one,three")

@@ -202,7 +202,7 @@ def test_bars_and_errors_do_not_mix(tmp_path: Path) -> None:
         screen.wait_for("0 of 2 files")
         go_on.set()
         screen.wait_for(f"ft-client: get: b: not found on {server.address}")
-        assert screen.wait_for_end() == 4
+        assert screen.wait_for_end() == 23
 
 
 def test_control_c_at_a_terminal(tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
+from filetransfer.cli.client_command import ClientCommand
 from filetransfer.cli.console import printable
-from filetransfer.cli.documented import DocumentedCommand
 from filetransfer.cli.invocation import Invocation, Work
 
 
 @click.command(
-    cls=DocumentedCommand,
+    cls=ClientCommand,
     examples=[
         "ft-client change draft.txt final.txt",
     ],
@@ -23,7 +23,10 @@ def change(invocation: Invocation, old: str, new: str) -> int:
 
     async def change_one(work: Work) -> None:
         await work.session.change(old, new)
-        work.console.note(f"{printable(old)} is now {printable(new)}")
+        work.console.note(
+            f"{printable(old)} is now {printable(new)}",
+            {"action": "change", "subject": old, "target": new},
+        )
 
     async def act(work: Work) -> int:
         return await work.attempt(old, change_one(work))

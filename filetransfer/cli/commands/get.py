@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from filetransfer.cli.documented import DocumentedCommand
+from filetransfer.cli.client_command import ClientCommand
 from filetransfer.cli.invocation import Invocation, Work
+from filetransfer.cli.options import option
 
 if TYPE_CHECKING:
     from filetransfer.store.stable import Durability
@@ -17,7 +18,7 @@ STANDARD_OUTPUT = "-"
 
 
 @click.command(
-    cls=DocumentedCommand,
+    cls=ClientCommand,
     examples=[
         "ft-client get report.csv",
         "ft-client get 2024/report.csv -o last-year.csv",
@@ -25,19 +26,17 @@ STANDARD_OUTPUT = "-"
     ],
 )
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option(
+@option(
     "-o",
     "--output",
     metavar="FILE",
-    envvar="FT_OUTPUT",
     help="Write to this file, or into this directory; - is standard output.",
 )
-@click.option(
+@option(
     "--durability",
     type=click.Choice(["full", "none"]),
     default="full",
     show_default=True,
-    envvar="FT_DURABILITY",
     help="full: a power cut does not take a fetched file away. none: it may, and it is faster.",
 )
 @click.pass_obj
@@ -51,21 +50,21 @@ def get(
     targets = _choose_targets(names, output)
 
     async def act(work: Work) -> int:
-        from filetransfer.cli.transfers import transfer_all
+        from filetransfer.cli.transfers import note_transfer, transfer_all
 
         async def get_one(item: tuple[str, str]) -> None:
             name, target = item
-            bar = work.bars.begin(name)
+            bar = work.progress.begin(name)
             try:
                 destination = 1 if target == STANDARD_OUTPUT else target
                 fetched = await work.session.get(
                     name, destination, durability=durability, progress=bar
                 )
             finally:
-                work.bars.end(bar)
-            work.console.note_transfer(name, target, fetched.size)
+                work.progress.end(bar)
+            note_transfer(work, name, target, fetched.size)
 
-        work.bars.expect(len(names))
+        work.progress.expect(len(names))
         items = list(zip(names, targets, strict=True))
         if output == STANDARD_OUTPUT:
             # One after the other: the octets of two files must not mix.

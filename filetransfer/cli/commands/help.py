@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
+from filetransfer.cli.client_command import ClientCommand
 from filetransfer.cli.console import printable
-from filetransfer.cli.documented import DocumentedCommand
 from filetransfer.cli.invocation import Invocation, Work
 
 
 @click.command(
     "help",
-    cls=DocumentedCommand,
+    cls=ClientCommand,
     examples=[
         "ft-client help",
         "ft-client help put",
@@ -27,8 +27,9 @@ def help_(context: click.Context, command: str | None) -> int:
         return _explain(context, invocation, command)
 
     async def show(work: Work) -> None:
-        for line in (await work.session.help()).splitlines():
-            work.console.show(printable(line))
+        lines = (await work.session.help()).splitlines()
+        text = "\n".join(printable(line) for line in lines)
+        work.console.show(text, {"action": "help", "text": text})
 
     async def act(work: Work) -> int:
         return await work.attempt("", show(work))
@@ -44,5 +45,5 @@ def _explain(context: click.Context, invocation: Invocation, name: str) -> int:
     if command is None:
         raise click.UsageError(f"No such command {name!r}.", parent)
     with click.Context(command, info_name=name, parent=parent) as explained:
-        invocation.console.show(command.get_help(explained))
+        click.echo(command.get_help(explained))
     return 0

@@ -6,14 +6,15 @@ import os
 
 import click
 
-from filetransfer.cli.documented import DocumentedCommand
+from filetransfer.cli.client_command import ClientCommand
 from filetransfer.cli.invocation import Invocation, Work
+from filetransfer.cli.options import option
 
 STANDARD_INPUT = "-"
 
 
 @click.command(
-    cls=DocumentedCommand,
+    cls=ClientCommand,
     examples=[
         "ft-client put report.csv figures/map.png",
         "ft-client put report.csv --as 2024/report.csv",
@@ -21,9 +22,7 @@ STANDARD_INPUT = "-"
     ],
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option(
-    "--as", "name", metavar="NAME", envvar="FT_AS", help="Store the one FILE under this name."
-)
+@option("--as", "name", metavar="NAME", help="Store the one FILE under this name.")
 @click.pass_obj
 def put(invocation: Invocation, files: tuple[str, ...], name: str | None) -> int:
     """Store each FILE on the server, under its last component.
@@ -38,19 +37,19 @@ def put(invocation: Invocation, files: tuple[str, ...], name: str | None) -> int
     _refuse_twins(files, names)
 
     async def act(work: Work) -> int:
-        from filetransfer.cli.transfers import transfer_all
+        from filetransfer.cli.transfers import note_transfer, transfer_all
 
         async def put_one(item: tuple[str, str]) -> None:
             file, name = item
-            bar = work.bars.begin(file)
+            bar = work.progress.begin(file)
             try:
                 source = 0 if file == STANDARD_INPUT else file
                 stored = await work.session.put(source, name, progress=bar)
             finally:
-                work.bars.end(bar)
-            work.console.note_transfer(file, name, stored.size)
+                work.progress.end(bar)
+            note_transfer(work, file, name, stored.size)
 
-        work.bars.expect(len(files))
+        work.progress.expect(len(files))
         return await transfer_all(
             work, list(zip(files, names, strict=True)), lambda item: item[0], put_one
         )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from filetransfer import __version__
+from filetransfer.cli.client_command import ClientCommand
 from filetransfer.cli.console import PROGRAM
-from filetransfer.cli.documented import DocumentedCommand
 from filetransfer.cli.invocation import Invocation
 
 
 @click.command(
-    cls=DocumentedCommand,
+    cls=ClientCommand,
     examples=[
         "ft-client version",
     ],
@@ -19,5 +19,7 @@ from filetransfer.cli.invocation import Invocation
 @click.pass_obj
 def version(invocation: Invocation) -> int:
     """Print the version of this program."""
-    invocation.console.show(f"{PROGRAM} {__version__}")
+    invocation.console.show(
+        f"{PROGRAM} {__version__}", {"action": "version", "version": __version__}
+    )
     return 0

@@ -1,0 +1,138 @@
+"""Values of options: servers, rates, lists of words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+DEFAULT_PORT = 9000
+
+PROMISES = ("durable", "verified")
+"""What can be required of a server."""
+
+MIN_RATE = 64 * 1024
+"""Octets a second. With less, one block would take longer than a short timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a server is.
+
+    Attributes:
+        host: a name or an address.
+        port: 1 to 65535.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+_SERVER = re.compile(
+    r"(?: \[ (?P<bracketed> [^\[\]]+ ) \] | (?P<name> [^:\[\]]+ ) ) (?: : (?P<port> [0-9]{1,5} ) )?",
+    re.VERBOSE,
+)
+
+
+def parse_server(text: str) -> Server:
+    """Read ``HOST``, ``HOST:PORT``, ``[IPV6]``, ``[IPV6]:PORT`` or an IPv6 address. Raises ValueError."""
+    if text.count(":") > 1 and "[" not in text:
+        return Server(text, DEFAULT_PORT)
+    matched = _SERVER.fullmatch(text)
+    port = int(matched["port"] or DEFAULT_PORT) if matched else 0
+    if matched is None or not 1 <= port <= 65535:
+        raise ValueError(f"{text!r} is not HOST, HOST:PORT or [IPV6]:PORT")
+    return Server(matched["bracketed"] or matched["name"], port)
+
+
+_FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMG]?)", re.IGNORECASE)
+
+
+def parse_rate(text: str) -> int:
+    """Read octets a second: ``500000``, ``512K``, ``1.5M``. Raises ValueError."""
+    matched = _RATE.fullmatch(text)
+    if matched is None:
+        raise ValueError(f"{text!r} is not a number of octets a second, such as 512K or 1.5M")
+    rate = int(float(matched[1]) * _FACTORS[matched[2].upper()])
+    if rate < MIN_RATE:
+        raise ValueError(f"{text!r} is less than the least, {MIN_RATE // 1024}K")
+    return rate
+
+
+class _ParsedType(click.ParamType[Any]):
+    """Text that a function reads, and what it has read already."""
+
+    def parse(self, text: str) -> Any:
+        """Read it. Raises ValueError."""
+        raise NotImplementedError
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See :class:`click.ParamType`."""
+        try:
+            return self.parse(value) if isinstance(value, str) else self.take(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+    def take(self, value: Any) -> Any:
+        """Give what is no text as it is to be used."""
+        return value
+
+
+class ServerType(_ParsedType):
+    """An option's value that names a server."""
+
+    name = "HOST[:PORT]"
+
+    def parse(self, text: str) -> Server:
+        """See :func:`parse_server`."""
+        return parse_server(text)
+
+
+class RateType(_ParsedType):
+    """An option's value that is a rate."""
+
+    name = "RATE"
+
+    def parse(self, text: str) -> int:
+        """See :func:`parse_rate`."""
+        return parse_rate(text)
+
+    def take(self, value: Any) -> int:
+        """A profile may hold a number."""
+        return parse_rate(str(value))
+
+
+class NamesType(_ParsedType):
+    """An option's value that is some of several words, with commas between.
+
+    Args:
+        words: those there are.
+    """
+
+    name = "WORD,..."
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = tuple(words)
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """See :meth:`_ParsedType.parse`."""
+        return self._check(word.strip() for word in text.split(","))
+
+    def take(self, value: Any) -> tuple[str, ...]:
+        """A profile may hold an array."""
+        return self._check(value)
+
+    def _check(self, words: Any) -> tuple[str, ...]:
+        chosen = tuple(words)
+        for word in chosen:
+            if word not in self._words:
+                raise ValueError(f"{word!r} is not one of {', '.join(self._words)}")
+        return chosen
