@@ -12,6 +12,8 @@ import atexit
 import errno
 import ipaddress
 import os
+import sys
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -28,12 +30,14 @@ from twisted.python.failure import Failure
 from filetransfer.errors import StoreUnavailable
 from filetransfer.server.drain import Drain
 from filetransfer.server.notify import Notifier
+from filetransfer.server.privileges import PrivilegesKept, drop_privileges
 from filetransfer.server.process import raise_descriptor_limit, use_monotonic_clock
 from filetransfer.server.protocol import FileTransferFactory, describe_address
+from filetransfer.server.sandbox import Places, confine_process, list_places
 from filetransfer.server.settings import Options, Settings, read_settings
 from filetransfer.server.signals import Signals
 from filetransfer.server.summaries import Summaries
-from filetransfer.store.directory import DirectoryStore
+from filetransfer.store.directory import DirectoryStore, make_root
 from filetransfer.store.interface import Commit
 
 __all__ = ["Daemon", "Options", "makeService"]
@@ -60,16 +64,23 @@ class Daemon(Service):
     Args:
         settings: what to serve, to whom and how.
         reactor: None for the one that twistd installed.
+        confine: puts this process into its sandbox; not for a process that does anything else.
 
     Attributes:
         signals: tells of SIGHUP whoever asks to be told.
     """
 
-    def __init__(self, settings: Settings, reactor: Any = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any = None,
+        confine: Callable[[Places], int] | None = None,
+    ) -> None:
         if reactor is None:
             from twisted.internet import reactor
         self._settings = settings
         self._reactor: Any = reactor
+        self._confine = confine
         self._ports: list[IListeningPort] = []
         self._drain: Drain | None = None
         self._watchdog: LoopingCall | None = None
@@ -91,12 +102,20 @@ class Daemon(Service):
             self._ports.append(self._listen(description))
 
     def startService(self) -> None:
-        """Open the root and serve. Raises CannotServe with one line when it cannot be served."""
+        """Give up what is not needed, open the root and serve. Raises CannotServe with one line when it cannot be."""
         settings = self._settings
+        self._drop_privileges()
         # Whatever it was started under: a umask that takes bits from the owner keeps a daemon that is not root from
         # opening what it has just made. What others may do is set by mode, file by file.
         self._umask = os.umask(PRIVATE_UMASK)
         try:
+            if not settings.is_read_only:
+                make_root(
+                    settings.root,
+                    directory_mode=settings.directory_mode,
+                    durability=settings.durability,
+                )
+            self._confine_process()
             self._factory.store = DirectoryStore(
                 settings.root,
                 read_only=settings.is_read_only,
@@ -108,6 +127,7 @@ class Daemon(Service):
         except StoreUnavailable as error:
             raise CannotServe(f"filetransfer: {error}") from error
         super().startService()  # type: ignore[no-untyped-call]
+        self.signals.install()
         self._reactor.suggestThreadPoolSize(MAX_THREADS)
         self._log_start()
         self._reactor.callWhenRunning(self._tell_ready)
@@ -162,6 +182,38 @@ class Daemon(Service):
             self._watchdog.clock = self._reactor
             # Twice as often as is asked for, so that one late turn is not taken for a hang.
             self._watchdog.start(period / 2)
+
+    def _drop_privileges(self) -> None:
+        user = self._settings.user
+        if user is None:
+            if os.geteuid() == 0:
+                _log.warn("running as root: give --user, or start it as another user")
+            return
+        try:
+            drop_privileges(user, self._settings.group)
+        except PrivilegesKept as error:
+            raise CannotServe(f"filetransfer: cannot run as {user!r}: {error}") from error
+        _log.info("running as uid {uid}, gid {gid}", uid=os.getuid(), gid=os.getgid())
+        if not os.access(sys.executable, os.X_OK):
+            _log.warn(
+                "{user} cannot run {python}: SUMMARY will fail", user=user, python=sys.executable
+            )
+
+    def _confine_process(self) -> None:
+        """Enter the sandbox: after the privileges are gone, and before the store has its threads."""
+        if self._confine is None or not self._settings.has_landlock:
+            return
+        places = list_places(self._settings, [port.getHost() for port in self._ports])
+        try:
+            abi = self._confine(places)
+        except OSError as error:
+            raise CannotServe(
+                f"filetransfer: Landlock fails here ({error.strerror}): give --no-landlock to do without"
+            ) from error
+        if abi:
+            _log.info("confined by Landlock, ABI {abi}: {places}", abi=abi, places=places)
+        else:
+            _log.warn("not confined: this kernel has no Landlock")
 
     def _listen_on_port(self, port: int) -> None:
         interface = self._settings.interface
@@ -265,4 +317,4 @@ def makeService(options: Options) -> Daemon:
     from twisted.internet import reactor
 
     use_monotonic_clock(reactor)
-    return Daemon(read_settings(options), reactor)
+    return Daemon(read_settings(options), reactor, confine_process)

@@ -39,6 +39,11 @@ class Settings:
         durability: ``"none"`` leaves every fsync out.
         summary: ``"bare"`` answers SUMMARY as the article's own server does.
         drain_seconds: how long transfers may go on when the daemon is told to end, >= 0.
+        user: whom the daemon becomes when its sockets are bound, a name or a number; None to stay who it is.
+        group: the same; None for the user's own.
+        has_landlock: whether the daemon takes from itself what it does not need, where the kernel can do that.
+        log_file: twistd's, an absolute path; None for standard output.
+        pid_file: twistd's, an absolute path; None for none.
     """
 
     root: str = "files"
@@ -52,6 +57,11 @@ class Settings:
     durability: Literal["full", "none"] = "full"
     summary: Literal["framed", "bare"] = "framed"
     drain_seconds: float = 30.0
+    user: str | None = None
+    group: str | None = None
+    has_landlock: bool = True
+    log_file: str | None = None
+    pid_file: str | None = None
 
 
 def _port(text: str) -> int:
@@ -172,9 +182,18 @@ class Options(usage.Options):
             "How long transfers may go on when the daemon is told to end. [default: 30]",
             _seconds_of("--drain-seconds"),
         ],
+        [
+            "user",
+            None,
+            None,
+            "Whom to become when the sockets are bound, a name or a number.",
+            _filled("--user"),
+        ],
+        ["group", None, None, "The same. [default: the user's own]", _filled("--group")],
     ]
     optFlags: ClassVar[list[list[Any]]] = [
         ["read-only", None, "Refuse PUT and CHANGE."],
+        ["no-landlock", None, "Do not let the kernel confine the daemon to its files."],
         ["exit-on-disk-failure", None, "End when the disk fails, rather than go on read-only."],
     ]
 
@@ -246,14 +265,16 @@ class Options(usage.Options):
                 self.opt_listen(description)
         if self["listen"] and self["interface"] and self["port"] is None:
             raise usage.UsageError("--interface goes with --port, not with --listen")
+        if self["group"] and not self["user"]:
+            raise usage.UsageError("--group goes with --user")
 
 
 def _variable(name: str) -> str:
     return _PREFIX + name.upper().replace("-", "_")
 
 
-def read_settings(options: Mapping[str, Any]) -> Settings:
-    """Give the settings that parsed options stand for."""
+def read_settings(options: Options) -> Settings:
+    """Give the settings that parsed options stand for, with what those of twistd, above them, say of its files."""
     given: dict[str, Any] = {
         name: options[option]
         for option, name in (
@@ -265,14 +286,28 @@ def read_settings(options: Mapping[str, Any]) -> Settings:
             ("durability", "durability"),
             ("summary", "summary"),
             ("drain-seconds", "drain_seconds"),
+            ("user", "user"),
+            ("group", "group"),
         )
         if options[option] is not None
     }
     if options["listen"]:
         given.setdefault("port", None)
+    given |= _list_files_of_twistd(options.parent or {})
     return Settings(
         endpoints=tuple(options["listen"]),
         is_read_only=bool(options["read-only"]),
+        has_landlock=not options["no-landlock"],
         exits_on_disk_failure=bool(options["exit-on-disk-failure"]),
         **given,
     )
+
+
+def _list_files_of_twistd(options: Mapping[str, Any]) -> dict[str, Any]:
+    files: dict[str, Any] = {"pid_file": options.get("pidfile") or None}
+    log_file = options.get("logfile")
+    if options and not log_file and not options["nodaemon"]:
+        log_file = "twistd.log"
+    if log_file and log_file != "-":
+        files["log_file"] = os.path.abspath(log_file)
+    return files

@@ -1,7 +1,8 @@
 """What an operator's signals do: SIGTERM and SIGINT end the daemon, SIGHUP has it look at its files again.
 
 Twisted's own SIGTERM stops the reactor at once, and twistd then ends by that signal: whoever started it sees a crash.
-Ours are put in their place when the reactor runs, since it is only then that Twisted sets its own.
+Ours are put in their place when the reactor runs, since it is only then that Twisted sets its own; and before, because
+a signal that comes while the daemon starts is meant for it as well.
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ class Signals:
         self._reload_listeners.append(listener)
 
     def install(self) -> None:
-        """Take the place of whoever hears the signals."""
+        """Take the place of whoever hears the signals; to be called again when somebody else may have taken it."""
         for number, act in (
             (signal.SIGTERM, self._end),
             (signal.SIGINT, self._end),
             (signal.SIGHUP, self._reload),
         ):
-            self._before[number] = signal.signal(number, partial(self._tell, act))
+            before = signal.signal(number, partial(self._tell, act))
+            self._before.setdefault(number, before)
 
     def ignore(self) -> None:
         """Hear nothing more: whoever signals an ending process once more would make it look as if it had crashed."""

@@ -179,6 +179,21 @@ class DirectoryStore:
             directory.close()
 
 
+def make_root(
+    root: str | os.PathLike[str], *, directory_mode: int = 0o750, durability: Durability = "full"
+) -> None:
+    """Make a root that is missing, as :class:`DirectoryStore` does, for whoever needs it to be there before that.
+
+    Raises:
+        StoreUnavailable: it cannot be made.
+    """
+    storage = choose_storage(durability, read_only=False)
+    try:
+        _make_root(os.path.abspath(root), directory_mode, storage)
+    except OSError as error:
+        raise _explain(root, error) from error
+
+
 def _make_root(root: str, mode: int, storage: Storage) -> None:
     """Make a directory and its parents, durably: a root that a power cut takes away takes its files along."""
     missing = []

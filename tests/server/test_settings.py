@@ -1,10 +1,12 @@
 """Every option and its variable: what is taken, what wins, what is refused and how."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from twisted.python.usage import UsageError
+from twisted.scripts._twistd_unix import ServerOptions
 
 import filetransfer
 from filetransfer.server.service import makeService
@@ -31,6 +33,11 @@ def test_defaults() -> None:
         durability="full",
         summary="framed",
         drain_seconds=30.0,
+        user=None,
+        group=None,
+        has_landlock=True,
+        log_file=None,
+        pid_file=None,
     )
 
 
@@ -52,6 +59,7 @@ VALUES: list[tuple[str, str, dict[str, Any]]] = [
     ("summary", "framed", {"summary": "framed"}),
     ("drain-seconds", "0", {"drain_seconds": 0.0}),
     ("drain-seconds", "2.5", {"drain_seconds": 2.5}),
+    ("user", "nobody", {"user": "nobody"}),
     ("listen", "unix:/run/a", {"port": None, "endpoints": ("unix:/run/a",)}),
 ]
 
@@ -65,7 +73,8 @@ def test_every_option_and_its_variable(option: str, text: str, expected: Mapping
 
 def test_every_option_is_tried_here() -> None:
     options = Options({})
-    tried = {f"{option}=" for option, *_ in VALUES} | {"read-only", "exit-on-disk-failure"}
+    tried = {f"{option}=" for option, *_ in VALUES} | {"group="}
+    tried |= {"read-only", "exit-on-disk-failure", "no-landlock"}
     assert {name for name in options.longOpt if name not in ("help", "version")} == tried
 
 
@@ -95,6 +104,35 @@ def test_not_read_only(text: str) -> None:
 def test_exit_on_disk_failure() -> None:
     assert parse("--exit-on-disk-failure") == Settings(exits_on_disk_failure=True)
     assert parse(EXIT_ON_DISK_FAILURE="1") == Settings(exits_on_disk_failure=True)
+
+
+def test_no_landlock() -> None:
+    assert parse("--no-landlock") == Settings(has_landlock=False)
+    assert parse(NO_LANDLOCK="1") == Settings(has_landlock=False)
+
+
+def test_a_group_goes_with_a_user() -> None:
+    assert parse("--user", "a", "--group", "b") == Settings(user="a", group="b")
+    assert parse(USER="a", GROUP="b") == Settings(user="a", group="b")
+    with pytest.raises(UsageError, match="--group"):
+        parse("--group", "b")
+
+
+@pytest.mark.parametrize(
+    ("typed", "log_file", "pid_file"),
+    [
+        ([], "twistd.log", "twistd.pid"),
+        (["--nodaemon", "--pidfile="], None, None),
+        (["--nodaemon", "--logfile=-", "--pidfile=a"], None, "a"),
+        (["--logfile=/var/log/x"], "/var/log/x", "twistd.pid"),
+    ],
+)
+def test_files_of_twistd(typed: list[str], log_file: str | None, pid_file: str | None) -> None:
+    options = ServerOptions()
+    options.parseOptions([*typed, "filetransfer"])
+    settings = read_settings(options.subOptions)
+    assert settings.log_file == (log_file and os.path.abspath(log_file))
+    assert settings.pid_file == (pid_file and os.path.abspath(pid_file))
 
 
 @pytest.mark.parametrize("name", ["READONLY", "LISTENS", "", "read_only"])
@@ -138,6 +176,8 @@ def test_what_is_typed_wins() -> None:
         ("drain-seconds", "nan"),
         ("drain-seconds", "1e3"),
         ("drain-seconds", ""),
+        ("user", ""),
+        ("group", ""),
         ("listen", "ssl:443"),
         ("listen", "tls:443"),
     ],

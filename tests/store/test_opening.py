@@ -13,6 +13,7 @@ from rig import Rig, open_rig
 
 from filetransfer.errors import StoreUnavailable
 from filetransfer.names import Path
+from filetransfer.store.directory import make_root
 
 
 def mode_of(path: LocalPath) -> int:
@@ -39,6 +40,14 @@ def test_the_root_and_its_parents_are_made(tmp_path: LocalPath, umask: int) -> N
     assert [mode_of(path) for path in (tmp_path / "a", tmp_path / "a/b", root)] == [0o751] * 3
     assert mode_of(root / ".ft-store") == mode_of(root / ".ft-store/parts") == 0o700
     assert mode_of(root / ".ft-store/lock") & 0o077 == 0
+
+
+def test_a_root_that_is_made_before_it_is_opened(tmp_path: LocalPath) -> None:
+    make_root(tmp_path / "a" / "b", directory_mode=0o700)
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnavailable, match="is not a directory"):
+        make_root(tmp_path / "file" / "a")
 
 
 def test_a_root_that_exists_keeps_its_mode(root: LocalPath) -> None:
