@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from filetransfer.cli.console import Console
 from filetransfer.cli.exit_status import ExitStatus, find_status
@@ -59,7 +59,12 @@ class Invocation:
     Args:
         settings: what the options of ``ft-client`` itself say.
         console: says things.
+
+    Attributes:
+        is_in_conversation: whether it is one of several, with a session that is open.
     """
+
+    is_in_conversation: ClassVar[bool] = False
 
     def __init__(self, settings: Settings, console: Console) -> None:
         self.settings = settings

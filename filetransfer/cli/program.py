@@ -21,9 +21,11 @@ COMMANDS = {
     "get": "get:get",
     "change": "change:change",
     "summary": "summary:summary",
+    "shell": "shell:shell",
     "config": "config:config",
     "help": "help:help_",
     "version": "version:version",
+    "bye": "bye:bye",
 }
 """From a command's name to its module in ``commands`` and its name there; imported when it is needed."""
 
@@ -79,7 +81,7 @@ def ft_client(context: click.Context, /, **_: object) -> int:
     if context.invoked_subcommand is not None:
         return ExitStatus.DONE
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.UsageError(f"a command is needed: {', '.join(COMMANDS)}", context)
+        raise click.UsageError("a command is needed; --help lists them", context)
     from filetransfer.cli.prompt import run_prompt
 
     assert isinstance(context.command, click.Group)  # noqa: S101

@@ -1,40 +1,33 @@
-"""The prompt: the commands of ``ft-client``, one a line, over one session that is kept open.
+"""The prompt: the commands of ``ft-client``, one a line, at a terminal.
 
 It runs in the reactor on top of asyncio, for prompt_toolkit is at home there: no thread waits for the keyboard, and a
-signal finds the terminal put back as it was. Commands are those of the command line, with the same arguments; what
-they want done (``cli/invocation.py``) is done with the session that is open. Errors do not end it, Ctrl-C ends the
-command at work, and what has become of the connection is the session's business: it makes a new one.
+signal finds the terminal put back as it was. Errors do not end it, and Ctrl-C ends the command at work.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shlex
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
 from filetransfer.cli.completion import CommandCompleter
-from filetransfer.cli.console import PROGRAM, Console, Verbosity
+from filetransfer.cli.console import PROGRAM, Verbosity
+from filetransfer.cli.conversation import ENDINGS, Conversation
 from filetransfer.cli.exit_status import ExitStatus
-from filetransfer.cli.invocation import Action, Invocation, Work
-from filetransfer.cli.options import choose_values
-from filetransfer.cli.running import complain_of_bug, run
+from filetransfer.cli.promises import require
+from filetransfer.cli.running import complain_of_bug, make_console, run
 from filetransfer.cli.settings import Settings
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from filetransfer.client import Session
-
-ENDINGS = ("bye", "quit", "exit")
 
 _PROMPT = "ft> "
 
@@ -44,7 +37,9 @@ class LineAbandoned(Exception):
 
 
 def run_prompt(settings: Settings, commands: click.Group) -> int:
-    """Ask for commands until there are no more. Returns the exit status."""
+    """Ask for commands until there are no more. Returns the exit status; raises click.UsageError."""
+    if settings.is_json:
+        raise click.UsageError("--json is for scripts: at a prompt, people read")
     from twisted.internet import asyncioreactor
 
     loop = asyncio.new_event_loop()
@@ -53,41 +48,35 @@ def run_prompt(settings: Settings, commands: click.Group) -> int:
     if settings.verbosity is Verbosity.NORMAL:
         # Whoever types wants to see that something was done.
         settings = replace(settings, verbosity=Verbosity.VERBOSE)
-    console = Console(settings.verbosity, str(settings.server))
-    prompt = Prompt(settings, console, commands)
+    console = make_console(settings)
+    prompt = Prompt(Conversation(settings, console, commands))
     return run(prompt.run, console, interrupt=prompt.interrupt)
 
 
 class Prompt:
-    """A conversation.
+    """A conversation at a terminal.
 
     Args:
-        settings: the options before the command.
-        console: says things.
-        commands: what can be typed.
+        conversation: does the commands.
     """
 
-    def __init__(self, settings: Settings, console: Console, commands: click.Group) -> None:
-        self._settings = settings
-        self._console = console
-        self._commands = commands
-        self._context = click.Context(
-            commands, info_name=PROGRAM, obj=_Line(settings, console, self._remember)
-        )
-        self._asked: tuple[str, Action] | None = None
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._console = conversation.console
         self._working: Deferred[int] | None = None
 
     async def run(self) -> int:
         """Ask for commands until there are no more."""
-        words = [*self._commands.list_commands(self._context), *ENDINGS]
         lines: PromptSession[str] = PromptSession(
             history=_open_history(),
-            completer=CommandCompleter(words),
+            completer=CommandCompleter(self._conversation.list_words()),
             complete_while_typing=False,
             interrupt_exception=LineAbandoned,
         )
-        session = self._settings.begin_session()
+        settings = self._conversation.settings
+        session = settings.begin_session()
         try:
+            await require(session, settings.required)
             while await self._ask(lines, session):
                 pass
         except BaseException:
@@ -118,79 +107,28 @@ class Prompt:
             return True
         if words[0] in ENDINGS:
             return False
-        self._parse(words)
-        if self._asked is not None:
-            self._working = Deferred.fromCoroutine(self._do(*self._asked, session))
-            await self._working
-            self._working = None
+        self._working = Deferred.fromCoroutine(self._do(words, session))
+        await self._working
+        self._working = None
         return True
 
     def _split(self, line: str) -> list[str]:
         try:
-            words = shlex.split(line)
+            return self._conversation.split(line)
         except ValueError as error:
             self._console.complain("", "", str(error))
             return []
-        return [os.path.expanduser(word) for word in words]
 
-    def _parse(self, words: list[str]) -> None:
-        """Find out what a line asks for."""
-        self._asked = None
-        command = self._commands.get_command(self._context, words[0])
-        if command is None:
-            self._console.complain("", words[0], "no such command; help COMMAND explains one")
-            return
-        try:
-            with command.make_context(words[0], words[1:], self._context) as context:
-                command.invoke(context)
-        except click.exceptions.Exit:
-            # --help was printed.
-            pass
-        except click.ClickException as error:
-            self._console.complain(words[0], "", error.format_message())
-
-    def _remember(self, command: str, action: Action) -> None:
-        self._asked = command, action
-
-    async def _do(self, command: str, action: Action, session: Session) -> int:
-        from twisted.internet import reactor
+    async def _do(self, words: list[str], session: Session) -> int:
         from twisted.internet.defer import CancelledError
 
-        progress = self._console.make_progress(cast(Any, reactor))
         try:
-            return await action(Work(command, session, self._console, progress))
+            return await self._conversation.do(words, session)
         except CancelledError:
-            self._console.complain(command, "", "ended by Ctrl-C")
+            self._console.complain(words[0], "", "ended by Ctrl-C")
             return ExitStatus.INTERRUPTED
         except Exception as error:  # noqa: BLE001 - even a fault of ours does not end the conversation
             return complain_of_bug(self._console, error)
-        finally:
-            progress.close()
-
-
-class _Line(Invocation):
-    """One line at the prompt; what it asks for is done with the session that is open."""
-
-    def __init__(
-        self, settings: Settings, console: Console, remember: Callable[[str, Action], None]
-    ) -> None:
-        super().__init__(settings, console)
-        self._remember = remember
-
-    def choose(self, context: click.Context) -> Invocation:
-        """See :meth:`Invocation.choose`."""
-        for name, each in choose_values(context).items():
-            if each.source is ParameterSource.COMMANDLINE:
-                option = name.replace("_", "-").removeprefix("is-")
-                raise click.UsageError(
-                    f"--{option} belongs before the prompt: it holds for all of it"
-                )
-        return self
-
-    def perform(self, command: str, action: Action) -> int:
-        """See :meth:`Invocation.perform`."""
-        self._remember(command, action)
-        return ExitStatus.DONE
 
 
 def _open_history() -> History:

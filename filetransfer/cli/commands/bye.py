@@ -1,0 +1,19 @@
+"""``ft-client bye``: ends a conversation, and elsewhere does nothing."""
+
+from __future__ import annotations
+
+import click
+
+from filetransfer.cli.client_command import ClientCommand
+from filetransfer.cli.exit_status import ExitStatus
+
+
+@click.command(
+    cls=ClientCommand,
+    examples=[
+        "ft-client bye",
+    ],
+)
+def bye() -> int:
+    """End the conversation, at the prompt or in a script; alone it does nothing."""
+    return ExitStatus.DONE

@@ -1,0 +1,121 @@
+"""Commands one a line, over one session that is kept open: what the prompt and scripts have together.
+
+Commands are those of the command line, with the same arguments; what they want done (``cli/invocation.py``) is done
+with the session that is open. What has become of its connection is the session's business: it makes a new one.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import click
+from click.core import ParameterSource
+
+from filetransfer.cli.console import PROGRAM, Console
+from filetransfer.cli.exit_status import ExitStatus
+from filetransfer.cli.invocation import Action, Invocation, Work
+from filetransfer.cli.options import choose_values
+from filetransfer.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from filetransfer.client import Session
+
+ENDINGS = ("bye", "quit", "exit")
+
+
+class Conversation:
+    """Commands, one after the other.
+
+    Args:
+        settings: the options before the commands.
+        console: says things.
+        commands: what can be asked for.
+    """
+
+    def __init__(self, settings: Settings, console: Console, commands: click.Group) -> None:
+        self.settings = settings
+        self.console = console
+        self._commands = commands
+        self._asked: tuple[str, Action] | None = None
+        self._context = click.Context(
+            commands, info_name=PROGRAM, obj=_Line(settings, console, self._remember)
+        )
+
+    def list_words(self) -> list[str]:
+        """Give all that a line may begin with."""
+        return [*self._commands.list_commands(self._context), *ENDINGS]
+
+    def split(self, line: str) -> list[str]:
+        """Give the words of a line. Raises ValueError: a quotation is not closed."""
+        return [os.path.expanduser(word) for word in shlex.split(line, comments=True)]
+
+    async def do(self, words: list[str], session: Session) -> int:
+        """Do what a line asks for, and give the status."""
+        status = self._parse(words)
+        if self._asked is None:
+            return status
+        command, action = self._asked
+        return await self._act(command, action, session)
+
+    def _parse(self, words: list[str]) -> int:
+        """Find out what a line asks for."""
+        self._asked = None
+        command = self._commands.get_command(self._context, words[0])
+        if command is None:
+            self.console.complain("", words[0], "no such command; help COMMAND explains one")
+            return ExitStatus.USAGE
+        try:
+            with command.make_context(words[0], words[1:], self._context) as context:
+                return int(command.invoke(context))
+        except click.exceptions.Exit as done:
+            # --help was printed.
+            return done.exit_code
+        except click.ClickException as error:
+            self.console.complain(words[0], "", error.format_message())
+            return error.exit_code
+
+    def _remember(self, command: str, action: Action) -> None:
+        self._asked = command, action
+
+    async def _act(self, command: str, action: Action, session: Session) -> int:
+        from twisted.internet import reactor
+
+        progress = self.console.make_progress(cast(Any, reactor))
+        self.console.begin(command)
+        status: int = ExitStatus.OTHER
+        try:
+            status = await action(Work(command, session, self.console, progress))
+        finally:
+            progress.close()
+            self.console.end(status)
+        return status
+
+
+class _Line(Invocation):
+    """One line; what it asks for is done with the session that is open."""
+
+    is_in_conversation: ClassVar[bool] = True
+
+    def __init__(
+        self, settings: Settings, console: Console, remember: Callable[[str, Action], None]
+    ) -> None:
+        super().__init__(settings, console)
+        self._remember = remember
+
+    def choose(self, context: click.Context) -> Invocation:
+        """See :meth:`Invocation.choose`."""
+        for name, each in choose_values(context).items():
+            if each.source is ParameterSource.COMMANDLINE:
+                option = name.replace("_", "-")
+                raise click.UsageError(
+                    f"--{option} holds for all commands here: it belongs before the first", context
+                )
+        return self
+
+    def perform(self, command: str, action: Action) -> int:
+        """See :meth:`Invocation.perform`."""
+        self._remember(command, action)
+        return ExitStatus.DONE
