@@ -14,13 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from filetransfer.summary import (
-    NotANumber,
-    Statistics,
-    child,
-    child_arguments,
-    parse_result,
-)
+from filetransfer.summary import blocks, child, numerals
+from filetransfer.summary.blocks import NotANumber
+from filetransfer.summary.process import Statistics, child_arguments, parse_result
 
 # Each way octets become numbers: the rule itself, and two JSON parsers with the rule behind them.
 WAYS = ["exactly", "simdjson", "msgspec"]
@@ -30,11 +26,11 @@ WAYS = ["exactly", "simdjson", "msgspec"]
 def measuring(way: str, max_numeral: int | None = None) -> Iterator[None]:
     """Make `child.summarise` go one way, in blocks as small as the test likes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(child, "SMALL_FILE", 2**40 if way == "exactly" else -1)
+        patch.setattr(numerals, "SMALL_FILE", 2**40 if way == "exactly" else -1)
         if way == "msgspec":
             patch.setitem(sys.modules, "simdjson", None)
         if max_numeral is not None:
-            patch.setattr(child, "MAX_NUMERAL", max_numeral)
+            patch.setattr(blocks, "MAX_NUMERAL", max_numeral)
         yield
 
 
@@ -249,7 +245,7 @@ def test_no_number_is_refused(way: str, octets: bytes) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_longest_numeral(way: str) -> None:
-    longest = b"0." + b"7" * (child.MAX_NUMERAL - 2)
+    longest = b"0." + b"7" * (blocks.MAX_NUMERAL - 2)
     assert summarise(b"1\n" + longest, way).min == float(longest)
     assert summarise(longest + b"\n" + longest + b"\n1", way).count == 3
 
@@ -285,7 +281,7 @@ def test_no_block_is_left_for_the_rule(
 ) -> None:
     """All separators go the fast ways; once the plain one has failed it is not tried again."""
     texts = []
-    load_json_parser = child.load_json_parser
+    load_json_parser = numerals.load_json_parser
 
     def load_spy() -> Callable[[memoryview], object]:
         parse = load_json_parser()
@@ -296,28 +292,31 @@ def test_no_block_is_left_for_the_rule(
 
         return spy
 
-    monkeypatch.setattr(child, "load_json_parser", load_spy)
-    monkeypatch.setattr(child, "parse_exactly", None)
-    monkeypatch.setattr(child, "SMALL_FILE", -1)
+    monkeypatch.setattr(numerals, "load_json_parser", load_spy)
+    monkeypatch.setattr(numerals, "parse_exactly", None)
+    monkeypatch.setattr(numerals, "SMALL_FILE", -1)
     # Blocks end anywhere in a run of separators, and begin with what is left of it.
-    monkeypatch.setattr(child, "MAX_NUMERAL", 61)
+    monkeypatch.setattr(blocks, "MAX_NUMERAL", 61)
     numbers = [10 ** (i % 13) for i in range(1000)]
     with opened((separator.join(map(str, numbers)) + separator).encode()) as descriptor:
-        blocks = len(list(child.read_blocks(descriptor, os.fstat(descriptor).st_size)))
+        turns = len(list(blocks.read_blocks(descriptor, os.fstat(descriptor).st_size)))
         assert child.summarise(descriptor)[0] == len(numbers)
 
-    assert len(texts) == blocks + (not is_plain)
+    assert len(texts) == turns + (not is_plain)
 
 
 def test_growth_and_shrinking_are_no_fault() -> None:
     with opened(b"1\n2\n3\n4") as descriptor:
-        assert [bytes(block) for _, block in child.read_blocks(descriptor, 4)] == [b"1\n2\n", b"\n"]
-        assert [bytes(block) for _, block in child.read_blocks(descriptor, 9)] == [
+        assert [bytes(block) for _, block in blocks.read_blocks(descriptor, 4)] == [
+            b"1\n2\n",
+            b"\n",
+        ]
+        assert [bytes(block) for _, block in blocks.read_blocks(descriptor, 9)] == [
             b"1\n2\n3\n",
             b"4\n",
         ]
         # The file may also shrink between a fault and the count of the lines before it.
-        assert child.count_newlines(descriptor, 100) == 3
+        assert blocks.count_newlines(descriptor, 100) == 3
 
 
 LEGAL_TOKENS = st.one_of(
@@ -540,7 +539,7 @@ MIB = 2**20
         pytest.param(b"1\n" * 130_000 + b"+1\n", 30, 3_900_030, id="most numbers, by the rule"),
         pytest.param(b"1" + b" " * (32 * MIB), 1, 1, id="separators"),
         pytest.param(
-            b"." + b"7" * (child.MAX_NUMERAL - 1) + b"\n", 100, 100, id="longest numerals"
+            b"." + b"7" * (blocks.MAX_NUMERAL - 1) + b"\n", 100, 100, id="longest numerals"
         ),
     ],
 )
@@ -584,31 +583,27 @@ def run_code(code: str) -> list[str]:
     return result.stdout.split()
 
 
-def load(code: str) -> list[str]:
-    """Run code in a fresh interpreter that has the child's module as `child`."""
-    return run_code(
-        "import sys; before = set(sys.modules)\n"
-        "from importlib.util import module_from_spec, spec_from_file_location\n"
-        f"spec = spec_from_file_location('child', {child.__file__!r})\n"
-        "child = module_from_spec(spec); spec.loader.exec_module(child)\n" + code
-    )
-
-
 def test_child_starts_with_little() -> None:
-    costly = {"dataclasses", "filetransfer", "json", "numpy", "simdjson", "twisted", "typing"}
+    costly = {"dataclasses", "json", "numpy", "pathlib", "simdjson", "twisted", "typing"}
 
-    modules = load("print(*(set(sys.modules) - before))")
+    modules = run_code(
+        "import sys; before = set(sys.modules)\n"
+        "from filetransfer.summary import child\n"
+        "child.restrict_process()\n"
+        "from filetransfer.summary import moments, numerals\n"
+        "print(*(name for name in set(sys.modules) - before if sys.modules[name] is not None))"
+    )
 
     assert not costly.intersection(modules)
 
 
 def test_child_restricts_itself() -> None:
-    values = load(
+    values = run_code(
         "import os, resource, signal\n"
+        "from filetransfer.summary import child\n"
         "child.restrict_process()\n"
         "print(os.nice(0), *resource.getrlimit(resource.RLIMIT_CORE),\n"
-        "      resource.getrlimit(resource.RLIMIT_DATA)[0], os.environ['OPENBLAS_NUM_THREADS'],\n"
-        "      signal.getsignal(signal.SIGINT).name)"
+        "      resource.getrlimit(resource.RLIMIT_DATA)[0], signal.getsignal(signal.SIGINT).name)"
     )
 
-    assert values == [str(min(19, os.nice(0) + 10)), "0", "0", str(2**27), "1", "SIG_IGN"]
+    assert values == [str(min(19, os.nice(0) + 10)), "0", "0", str(2**27), "SIG_IGN"]

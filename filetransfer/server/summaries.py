@@ -15,7 +15,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from filetransfer.errors import NotNumeric
-from filetransfer.summary import NotANumber, child_arguments, parse_result
+from filetransfer.summary.blocks import NotANumber
+from filetransfer.summary.process import child_arguments, parse_result
 from filetransfer.wire.messages import Statistics
 
 # The child's answer is one line; what more it writes is not kept.
