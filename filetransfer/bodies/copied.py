@@ -118,6 +118,24 @@ async def send_copied(
         await gate.wait_until_open()
 
 
+async def read_exactly(descriptor: int, count: int, offset: int) -> bytes:
+    """Read a few octets of an open file without waiting for a disk in the reactor's thread.
+
+    Raises:
+        TransferInterrupted: the file has become shorter.
+        OSError: it cannot be read.
+    """
+    pieces = []
+    while count:
+        piece = await _read_block(descriptor, count, offset)
+        if not piece:
+            raise TransferInterrupted("the file became shorter while it was sent")
+        pieces.append(piece)
+        offset += len(piece)
+        count -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
 async def _read_block(descriptor: int, count: int, offset: int) -> bytes:
     octets = read_cached(descriptor, count, offset)
     if octets is None:

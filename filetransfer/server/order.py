@@ -10,22 +10,54 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from filetransfer.wire.messages import Change, Get, Put, Request, Summary
+from filetransfer.wire.messages import (
+    Change,
+    Copy,
+    Delete,
+    Digest,
+    Get,
+    List,
+    MakeDirectory,
+    Put,
+    Request,
+    Stat,
+    Summary,
+)
 
 
 def list_paths(request: Request) -> tuple[str, ...]:
-    """Give the paths that a request names."""
+    """Give the paths that a request names; an upload stands for itself, as a path that no name can be."""
     match request:
-        case Put(path) | Get(path) | Summary(path):
+        case (
+            Put(path, upload=None) | Get(path) | Summary(path) | MakeDirectory(path) | Digest(path)
+        ):
             return (path,)
-        case Change(path, to):
+        case Put(path, upload=bytes(token)):
+            return (path, _name_upload(token))
+        case Change(path, to) | Copy(path, to):
             return (path, to)
+        case List(path):
+            return (path or ROOT,)
+        case Stat(str(path)) | Delete(str(path)):
+            return (path,)
+        case Stat(upload=bytes(token)) | Delete(upload=bytes(token)):
+            return (_name_upload(token),)
     return ()
 
 
 def list_written_paths(request: Request) -> tuple[str, ...]:
     """Give the paths that a request writes."""
-    return list_paths(request) if isinstance(request, (Put, Change)) else ()
+    return list_paths(request) if isinstance(request, _WRITERS) else ()
+
+
+def _name_upload(token: bytes) -> str:
+    return f"\0{token.hex()}"
+
+
+_WRITERS = (Put, Change, Delete, MakeDirectory, Copy)
+
+ROOT = "/"
+"""Stands for the root, which contains every path; no name can be it."""
 
 
 class PathsInProgress:
@@ -57,7 +89,8 @@ class PathsInProgress:
     def conflicts_with(self, paths: Iterable[str]) -> bool:
         """Whether a request that names these paths must wait for one that has begun."""
         return bool(self._paths) and any(
-            path in self._paths
+            path == ROOT
+            or path in self._paths
             or path in self._ancestors
             or any(ancestor in self._paths for ancestor in _list_ancestors(path))
             for path in paths

@@ -17,7 +17,7 @@ Commits run concurrently: a hundred pipelined PUTs reach the disk together.
 from __future__ import annotations
 
 import os
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
@@ -27,18 +27,37 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from filetransfer.bodies.route import send_body
-from filetransfer.errors import RemoteProtocolError, TransferInterrupted
-from filetransfer.server.exchanges import Exchange
+from filetransfer import __version__
+from filetransfer.errors import Busy, RemoteProtocolError, TransferInterrupted
+from filetransfer.names import MAX_PATH_OCTETS
+from filetransfer.server.exchange import Exchange
+from filetransfer.server.exchanges import EXCHANGES
 from filetransfer.server.order import PathsInProgress, list_paths
+from filetransfer.server.sending import OutgoingBody
 from filetransfer.server.summaries import Summaries
-from filetransfer.store.interface import Commit, Download, Store
-from filetransfer.wire.connection import Event, ServerConnection
-from filetransfer.wire.messages import BodyEnd, EndOfMessages, Put, Request
+from filetransfer.server.turns import Turns
+from filetransfer.store.interface import Commit, Store
+from filetransfer.wire.connection import MAX_UNPARSED_OCTETS, Event, begin_server
+from filetransfer.wire.maps import MAX_MAP_OCTETS
+from filetransfer.wire.messages import (
+    BodyEnd,
+    BodyRun,
+    EndOfMessages,
+    Greeting,
+    Put,
+    Request,
+    VersionChosen,
+    Working,
+)
+from filetransfer.wire.v2 import MAX_CHUNK_OCTETS
 
+SOFTWARE = f"filetransfer {__version__}"
+FEATURES = ("digests", "ranges")
+"""What this server does of what a server need not do; the words are in docs/protocol.rst."""
 MAX_IN_PROGRESS = 256
 MAX_HELD_OCTETS = 1024 * 1024
-MAX_UNPARSED_OCTETS = 64 * 1024
+WORKING_SECONDS = 10.0
+"""How long a request is at work until its peer is told so, again and again. Source: protocol, section 2."""
 MAX_EVENTS_A_TURN = 256
 """A read may hold twenty thousand tiny requests; so many at once would be felt by every other peer."""
 
@@ -51,7 +70,8 @@ class FileTransferProtocol(Protocol):
 
     Attributes:
         connection: decodes and encodes.
-        peer: who is at the other end.
+        peer: where the other end is.
+        identity: who it is; empty when nobody knows.
         held_octets: of bodies and replies in memory.
         is_lost: whether the peer is gone.
     """
@@ -63,6 +83,7 @@ class FileTransferProtocol(Protocol):
         self.held_octets = 0
         self.is_lost = False
         self.peer = ""
+        self.identity = ""
         # A list, which is at most MAX_IN_PROGRESS long: an empty deque is 760 bytes, and most connections are idle.
         self._exchanges: list[Exchange] = []
         self._in_progress = PathsInProgress()
@@ -85,7 +106,6 @@ class FileTransferProtocol(Protocol):
     # What Twisted calls.
 
     def connectionMade(self) -> None:
-        self.connection = ServerConnection(has_bare_summary=self.factory.has_bare_summary)
         self.peer = describe_address(self.transport.getPeer())
         self.factory.connections.add(self)
         if hasattr(self.transport, "setTcpNoDelay"):
@@ -93,6 +113,15 @@ class FileTransferProtocol(Protocol):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
         self.transport.registerProducer(self, True)
+        self._begin()
+
+    def _begin(self, alpn: bytes | None = None) -> None:
+        """Begin to speak; over TLS when its handshake is done, and has agreed on ``alpn``."""
+        self.connection, octets = begin_server(
+            self.factory.greeting, alpn=alpn, has_bare_summary=self.factory.has_bare_summary
+        )
+        if octets:
+            self.transport.write(octets)
 
     def dataReceived(self, data: bytes) -> None:
         self.connection.receive(data)
@@ -135,10 +164,9 @@ class FileTransferProtocol(Protocol):
     def exchange_answered(self, exchange: Exchange) -> None:
         """Send what can be sent now that this exchange has its reply."""
         self._finish(exchange)
-        if exchange.download is not None:
+        if exchange.outgoing is not None:
             self._working = exchange
         if exchange is self._receiving:
-            # Refused: the answer waits until the body has gone by (rule 4).
             exchange.body = None
             self.connection.discard_body()
             self._is_body_paused = False
@@ -176,6 +204,23 @@ class FileTransferProtocol(Protocol):
     def drain(self) -> None:
         """Begin no more requests, and close when those under way are answered (``factory.is_draining`` is set)."""
         self.go_on()
+
+    def say_working(self, now: float) -> None:
+        """Tell a peer that waits for long that it does not wait in vain. To be called about once a second.
+
+        Args:
+            now: seconds, on the clock of all calls.
+        """
+        if not self._exchanges or not self.connection.says_why or self._is_sending:
+            return
+        exchange = self._exchanges[0]
+        if exchange.reply is not None or exchange is self._receiving:
+            return
+        if exchange.waits_since is None:
+            exchange.waits_since = now
+        elif now - exchange.waits_since >= WORKING_SECONDS:
+            exchange.waits_since = now
+            self.transport.write(self.connection.encode(Working(), exchange.request))
 
     # The loop.
 
@@ -240,14 +285,22 @@ class FileTransferProtocol(Protocol):
 
     def _take_event(self, event: Event) -> None:
         if isinstance(event, BodyEnd):
-            self._end_body()
+            self._end_body(event)
+        elif isinstance(event, BodyRun):
+            if self._receiving is not None and self._receiving.body is not None:
+                self._receiving.body.run_began()
         elif isinstance(event, EndOfMessages):
             self._is_ending = True
+        elif isinstance(event, VersionChosen):
+            self.connection = event.connection
+            if event.octets:
+                self.transport.write(event.octets)
         else:
             self._take_request(cast(Request, event))
 
     def _take_request(self, request: Request) -> None:
-        if self._conflicts(request):
+        is_busy = isinstance(request, Put) and self._is_uploading(request.upload)
+        if not is_busy and self._conflicts(request):
             self._waiting = request
             return
         exchange = Exchange(self, request)
@@ -255,18 +308,26 @@ class FileTransferProtocol(Protocol):
         self._in_progress.add(exchange.paths)
         if isinstance(request, Put):
             self._receiving = exchange
-        exchange.start()
+        exchange.start(_refuse_busy if is_busy else EXCHANGES[type(request)])
         if exchange.is_working and exchange is not self._receiving:
             self._working = exchange
+
+    def _is_uploading(self, token: bytes | None) -> bool:
+        """Whether an upload is on its way on this very connection, from which nobody could take it over."""
+        return token is not None and any(
+            isinstance(exchange.request, Put)
+            and exchange.request.upload == token
+            and exchange.reply is None
+            for exchange in self._exchanges
+        )
 
     def _conflicts(self, request: Request) -> bool:
         return self._in_progress.conflicts_with(list_paths(request))
 
-    def _end_body(self) -> None:
+    def _end_body(self, end: BodyEnd) -> None:
         exchange, self._receiving = self._receiving, None
-        if exchange is not None and exchange.body is not None:
-            body, exchange.body = exchange.body, None
-            body.end()
+        if exchange is not None:
+            exchange.end_body(end)
 
     def _finish(self, exchange: Exchange) -> None:
         self._in_progress.remove(exchange.paths)
@@ -286,21 +347,23 @@ class FileTransferProtocol(Protocol):
             commits, self._commits = self._commits, []
             self.factory.store.submit(commits)
 
+    def _may_send(self, exchange: Exchange) -> bool:
+        """Whether an exchange has a reply, and its body has gone by where it must have (rule 4 of version 1)."""
+        return exchange.reply is not None and (
+            exchange is not self._receiving or self.connection.answers_early
+        )
+
     def _send_replies(self) -> bool:
         """Send the replies that are ready, in order, in one write; gives whether there were any."""
         replies: list[bytes] = []
-        while self._exchanges and not self._is_sending:
-            exchange = self._exchanges[0]
-            if exchange.reply is None or exchange is self._receiving:
-                break
-            self._exchanges.pop(0)
+        while self._exchanges and not self._is_sending and self._may_send(self._exchanges[0]):
+            exchange = self._exchanges.pop(0)
             exchange.release()
-            replies.append(exchange.reply)
-            if exchange.download is not None:
+            replies.append(cast(bytes, exchange.reply))
+            if exchange.outgoing is not None:
                 self._is_sending = True
-                Deferred.fromCoroutine(self._send_download(b"".join(replies), exchange)).addErrback(
-                    self._log_bug
-                )
+                work = self._send_body(b"".join(replies), exchange, exchange.outgoing)
+                Deferred.fromCoroutine(work).addErrback(self._log_bug)
                 return True
         if replies:
             self.transport.write(b"".join(replies))
@@ -313,12 +376,11 @@ class FileTransferProtocol(Protocol):
             self.transport.loseConnection()
         return bool(replies)
 
-    async def _send_download(self, replies: bytes, exchange: Exchange) -> None:
-        download = cast(Download, exchange.download)
+    async def _send_body(self, replies: bytes, exchange: Exchange, outgoing: OutgoingBody) -> None:
         self.transport.unregisterProducer()
         self.transport.write(replies)
         try:
-            await send_body(self.transport, download.fileno(), 0, download.size, self.body_moved)
+            await outgoing.send(self.transport, self.connection, self.body_moved)
         except (TransferInterrupted, OSError) as error:
             _log.info(
                 "{peer}: {request} broke off: {reason}",
@@ -329,7 +391,7 @@ class FileTransferProtocol(Protocol):
             self.transport.abortConnection()
             return
         finally:
-            download.close()
+            outgoing.close()
         # It had room for the body's end. What it said to us before the body began is past.
         self._is_peer_slow = False
         self.transport.registerProducer(self, True)
@@ -361,6 +423,18 @@ class FileTransferProtocol(Protocol):
         self.transport.abortConnection()
 
 
+def _refuse_busy(exchange: Exchange, request: Request) -> NoReturn:
+    raise Busy("this very connection is sending the upload already")
+
+
+LIMITS = {
+    "path": MAX_PATH_OCTETS,
+    "head": MAX_MAP_OCTETS,
+    "chunk": MAX_CHUNK_OCTETS,
+    "pipeline": MAX_IN_PROGRESS,
+}
+
+
 class FileTransferFactory(Factory):
     """Makes the protocols, and holds what all connections of a daemon share.
 
@@ -368,6 +442,8 @@ class FileTransferFactory(Factory):
         store: the served root; set before the first connection is made.
         summaries: the child processes that read files of numbers.
         reactor: calls back later.
+        greeting: what is said first in version 2.
+        turns: at the work that takes long.
         connections: those that are open.
         works: the coroutines of requests that have not ended; some go on a little when the peer is gone.
         is_draining: whether connections begin no more requests, and close.
@@ -383,6 +459,8 @@ class FileTransferFactory(Factory):
         self.summaries = summaries
         self.reactor = reactor
         self.has_bare_summary = has_bare_summary
+        self.greeting = Greeting(2, SOFTWARE, list(FEATURES), dict(LIMITS))
+        self.turns = Turns()
         self.connections: set[FileTransferProtocol] = set()
         self.works: set[Deferred[Any]] = set()
         self.is_draining = False
@@ -407,6 +485,12 @@ class FileTransferFactory(Factory):
                 protocol.go_on()
             except Exception:  # noqa: BLE001 - as above
                 _log.failure("a bug in going on after a commit")
+
+    def say_working(self) -> None:
+        """See :meth:`FileTransferProtocol.say_working`."""
+        now = self.reactor.seconds()
+        for connection in self.connections:
+            connection.say_working(now)
 
     def puts_off(self, protocol: FileTransferProtocol) -> bool:
         """Whether a connection is to go on only when a whole batch of commits has been told; it is called then."""

@@ -45,6 +45,8 @@ __all__ = ["Daemon", "Options", "makeService"]
 MAX_THREADS = 16
 """Threads that open, read and write files for the reactor. The commit queue has its own."""
 
+SWEEP_SECONDS = 1.0
+STALE_SECONDS = 3600.0
 PRIVATE_UMASK = 0o077
 
 _log = Logger()
@@ -83,7 +85,7 @@ class Daemon(Service):
         self._confine = confine
         self._ports: list[IListeningPort] = []
         self._drain: Drain | None = None
-        self._watchdog: LoopingCall | None = None
+        self._repeated: list[LoopingCall] = []
         self._is_exiting = False
         self._umask = PRIVATE_UMASK
         self._factory = FileTransferFactory(
@@ -131,6 +133,21 @@ class Daemon(Service):
         self._reactor.suggestThreadPoolSize(MAX_THREADS)
         self._log_start()
         self._reactor.callWhenRunning(self._tell_ready)
+        self._repeat(SWEEP_SECONDS, self._factory.say_working)
+        self._repeat(STALE_SECONDS, lambda: deferToThread(self._factory.store.remove_stale_uploads))
+
+    def _repeat(self, seconds: float, act: Callable[[], Any]) -> None:
+        """Call something again and again, until the service ends; what it raises is logged, and it goes on."""
+
+        def act_safely() -> Deferred[Any]:
+            return maybeDeferred(act).addErrback(
+                lambda failure: _log.failure("a bug in what is done now and then", failure)
+            )
+
+        call = LoopingCall(act_safely)
+        call.clock = self._reactor
+        call.start(seconds, now=False)
+        self._repeated.append(call)
 
     def end(self) -> None:
         """Drain, then end the process with status 0; a second call cuts what is still under way."""
@@ -157,8 +174,8 @@ class Daemon(Service):
 
     async def _stop(self) -> None:
         self.signals.restore()
-        if self._watchdog is not None:
-            self._watchdog.stop()
+        for call in self._repeated:
+            call.stop()
         self._notifier.tell_stopping("ending")
         await self._close_ports()
         await Drain(self._reactor, self._factory).unwind()
@@ -178,10 +195,8 @@ class Daemon(Service):
         self._notifier.tell_ready()
         period = self._notifier.watchdog_seconds
         if period is not None:
-            self._watchdog = LoopingCall(self._notifier.tell_alive)
-            self._watchdog.clock = self._reactor
             # Twice as often as is asked for, so that one late turn is not taken for a hang.
-            self._watchdog.start(period / 2)
+            self._repeat(period / 2, self._notifier.tell_alive)
 
     def _drop_privileges(self) -> None:
         user = self._settings.user

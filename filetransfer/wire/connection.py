@@ -104,6 +104,12 @@ class Connection(Protocol):
 class ServerEnd(Connection, Protocol):
     """The server's end."""
 
+    answers_early: ClassVar[bool]
+    """Whether a request may be answered before its body has ended; if not, the answer waits until it has gone by."""
+
+    says_why: ClassVar[bool]
+    """Whether a refusal tells the peer that it may come again later, or is working on it."""
+
     def encode(self, response: Response, request: Request) -> bytes: ...
 
 
@@ -202,6 +208,8 @@ class _Opening(Decoder):
 
     max_run: ClassVar[int] = 0
     has_trailers: ClassVar[bool] = False
+    answers_early: ClassVar[bool] = False
+    says_why: ClassVar[bool] = False
 
     def encode_run(self, count: int) -> bytes:
         raise LocalProtocolError("the version is not chosen yet")

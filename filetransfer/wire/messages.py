@@ -44,7 +44,8 @@ class Put:
         size: octets of the whole file; None when the sender does not know it.
         digest: of the whole file, also when the body begins at an offset.
         modified: nanoseconds since 1970 UTC.
-        upload: names an upload that can be resumed; the body is the file from ``offset`` on.
+        upload: names an upload that can be resumed; the body is the file from ``offset`` on. Among anonymous peers it
+            is all that proves whose upload it is, and so it is never shown.
     """
 
     path: str
@@ -56,7 +57,7 @@ class Put:
     parents: bool = False
     if_match: Etag | None = None
     if_none_match: bool = False
-    upload: Token | None = None
+    upload: Token | None = field(default=None, repr=False)
     offset: Size = 0
 
 
@@ -111,7 +112,7 @@ class Stat:
     """Say what is known of a path, or of an upload. Raises ValueError: it names both, or neither."""
 
     path: str | None = None
-    upload: Token | None = None
+    upload: Token | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _check_either(self.path, self.upload)
@@ -124,7 +125,7 @@ class Delete:
     path: str | None = None
     recursive: bool = False
     if_match: Etag | None = None
-    upload: Token | None = None
+    upload: Token | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _check_either(self.path, self.upload)

@@ -135,6 +135,9 @@ class ServerCodec(_Codec):
 
     __slots__ = ("_has_bare_summary", "_is_opening")
 
+    answers_early: ClassVar[bool] = False
+    says_why: ClassVar[bool] = False
+
     def __init__(self, *, has_bare_summary: bool = False) -> None:
         super().__init__()
         self._has_bare_summary = has_bare_summary

@@ -288,6 +288,9 @@ class ServerCodec(_Codec):
 
     __slots__ = ()
 
+    answers_early: ClassVar[bool] = True
+    says_why: ClassVar[bool] = True
+
     def _take_head(self, head: dict[str, Any]) -> Event:
         if self._code >= len(_REQUESTS):
             return Unknown(self._code)

@@ -28,7 +28,14 @@ from twisted.python.failure import Failure
 from filetransfer.errors import Exists, NotFound, RequestRefused, refusal_from_os_error
 from filetransfer.names import Path
 from filetransfer.server.protocol import FileTransferFactory, FileTransferProtocol
-from filetransfer.store.interface import Commit, Publish, PublishOctets, Rename
+from filetransfer.store.interface import (
+    Commit,
+    Digests,
+    Publish,
+    PublishOctets,
+    Rename,
+    Terms,
+)
 from filetransfer.wire.messages import Statistics
 
 READ_OCTETS = 64 * 1024
@@ -73,6 +80,7 @@ class MemoryDownload:
     etag = "etag"
     modified = 0
     mode = 0o640
+    digest = b""
 
     def __init__(self, store: MemoryStore, octets: bytes) -> None:
         self.size = len(octets)
@@ -130,8 +138,11 @@ class MemoryUpload:
     def digest_behind(self) -> None:
         raise AssertionError("nothing else moves octets")
 
-    def prepare(self) -> None:
+    def prepare(self, terms: Terms, digests: Digests) -> None:
         self._store.fail("prepare")
+
+    def keep(self) -> None:
+        self.abort()
 
     def abort(self) -> None:
         self._store.open_uploads.discard(self)
@@ -176,7 +187,7 @@ class MemoryStore:
     def check_upload(self, path: Path, size: int) -> None:
         self.fail("check_upload")
 
-    def open_upload(self, path: Path, size: int) -> MemoryUpload:
+    def open_upload(self, path: Path, size: int, resumption: object, terms: Terms) -> MemoryUpload:
         self.fail("open_upload")
         return MemoryUpload(self, path)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filetransfer.server.order import PathsInProgress, list_paths, list_written_paths
+from filetransfer.server.order import ROOT, PathsInProgress, list_paths, list_written_paths
 from filetransfer.wire.messages import Change, Get, Help, Put, Request, Summary, Unknown
 
 
@@ -76,6 +76,8 @@ def test_nothing_conflicts_with_no_path() -> None:
 
 def have_conflict(one: str, other: str) -> bool:
     """Say it as the protocol does: equal, contains, or lies inside."""
+    if one == ROOT:
+        return True
     return one == other or other.startswith(one + "/") or one.startswith(other + "/")
 
 

@@ -17,7 +17,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import globalLogPublisher
 
 from filetransfer.server import service
-from filetransfer.server.exchanges import Exchange
+from filetransfer.server.exchange import Exchange
 from filetransfer.server.protocol import describe_address
 from filetransfer.server.service import CannotServe, Daemon
 from filetransfer.server.settings import Settings

@@ -80,10 +80,10 @@ def test_a_slow_write_of_one_body_leaves_the_next_one_alone(
             may_write.wait()
         write(upload, octets)
 
-    def prepare_slowly(upload: StoreUpload) -> None:
+    def prepare_slowly(upload: StoreUpload, *more: Any) -> None:
         if upload.path == "slow":
             may_sync.wait()
-        prepare(upload)
+        prepare(upload, *more)
 
     monkeypatch.setattr(StoreUpload, "write", write_slowly)
     monkeypatch.setattr(StoreUpload, "prepare", prepare_slowly)
