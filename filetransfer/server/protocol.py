@@ -37,8 +37,7 @@ from filetransfer.server.sending import OutgoingBody
 from filetransfer.server.summaries import Summaries
 from filetransfer.server.turns import Turns
 from filetransfer.store.interface import Commit, Store
-from filetransfer.wire.connection import MAX_UNPARSED_OCTETS, Event, begin_server
-from filetransfer.wire.maps import MAX_MAP_OCTETS
+from filetransfer.wire.connection import FRAME_LIMITS, MAX_UNPARSED_OCTETS, Event, begin_server
 from filetransfer.wire.messages import (
     BodyEnd,
     BodyRun,
@@ -49,7 +48,6 @@ from filetransfer.wire.messages import (
     VersionChosen,
     Working,
 )
-from filetransfer.wire.v2 import MAX_CHUNK_OCTETS
 
 SOFTWARE = f"filetransfer {__version__}"
 FEATURES = ("digests", "ranges")
@@ -427,12 +425,7 @@ def _refuse_busy(exchange: Exchange, request: Request) -> NoReturn:
     raise Busy("this very connection is sending the upload already")
 
 
-LIMITS = {
-    "path": MAX_PATH_OCTETS,
-    "head": MAX_MAP_OCTETS,
-    "chunk": MAX_CHUNK_OCTETS,
-    "pipeline": MAX_IN_PROGRESS,
-}
+LIMITS = {"path": MAX_PATH_OCTETS, "pipeline": MAX_IN_PROGRESS, **FRAME_LIMITS}
 
 
 class FileTransferFactory(Factory):

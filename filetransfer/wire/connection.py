@@ -46,6 +46,7 @@ from filetransfer.wire.messages import (
 
 __all__ = [
     "ALPN",
+    "FRAME_LIMITS",
     "MAX_UNPARSED_OCTETS",
     "ClientConnection",
     "ClientEnd",
@@ -65,6 +66,9 @@ MAX_UNPARSED_OCTETS = 2 * MAX_MAP_OCTETS
 
 The most that is parsed at once is a trailer and the seven octets before it.
 """
+
+FRAME_LIMITS = {"head": MAX_MAP_OCTETS, "chunk": v2.MAX_CHUNK_OCTETS}
+"""What version 2 takes at most, in octets, by the names that a greeting has for it."""
 
 SILENCE_SECONDS = 3.0
 """Without an answer, after which a server is taken for one that does not know version 2."""
