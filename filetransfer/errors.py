@@ -7,7 +7,9 @@ The tree::
       RemoteProtocolError    the peer broke the rules: the connection is over
         ReconnectInVersion1  the server did not answer what an older one need not understand
       TransferInterrupted    the connection ended, or went silent, in the middle of something
+      Untrusted              over TLS, one end has not proved to the other who it is
       StoreUnavailable       a store cannot be opened: one line for the person who starts the daemon
+      CertificateUnusable    the same for a certificate or a private key of ours
       RequestRefused         no to one request; the connection lives
         NotFound, Exists, ...  one leaf for each word that version 2 has for a refusal
 
@@ -73,6 +75,14 @@ class SourceChanged(FileTransferError):
 
 class StoreUnavailable(FileTransferError):
     """A store cannot be opened. The message is one line, names the root and says what to do; it is for no peer."""
+
+
+class Untrusted(FileTransferError):
+    """Over TLS, one end has not proved to the other who it is: nothing was asked, and nothing told."""
+
+
+class CertificateUnusable(FileTransferError):
+    """A certificate or a private key of ours cannot be used. The message is one line, for whoever named the file."""
 
 
 class RequestRefused(FileTransferError):

@@ -35,23 +35,23 @@ class Peer:
     """One connection, as a server sees it."""
 
     def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
+        self.socket = connection
 
     def read(self, count: int) -> bytes:
         """Read exactly so many octets; fewer at the end of the connection."""
         octets = b""
         while len(octets) < count:
-            more = self._socket.recv(count - len(octets))
+            more = self.socket.recv(count - len(octets))
             if not more:
                 break
             octets += more
         return octets
 
     def read_some(self) -> bytes:
-        return self._socket.recv(READ_OCTETS)
+        return self.socket.recv(READ_OCTETS)
 
     def write(self, octets: bytes) -> None:
-        self._socket.sendall(octets)
+        self.socket.sendall(octets)
 
     def read_until_end(self) -> None:
         """Wait until the client is gone."""
@@ -60,8 +60,8 @@ class Peer:
 
     def reset(self) -> None:
         """End the connection rudely."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._socket.close()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
 
 
 class PlainServer:

@@ -18,12 +18,13 @@ MAY_IMPORT = {
     "names": {"errors"},
     "digests": {"errors"},
     "summary": {"errors"},
+    "tls": {"errors"},
     "wire": {"names", "digests", "summary", "errors"},
     "store": {"names", "digests", "summary", "errors"},
     "bodies": {"names", "digests", "summary", "errors"},
-    "server": {"wire", "store", "bodies", "names", "digests", "summary", "errors"},
-    "client": {"wire", "store", "bodies", "names", "digests", "summary", "errors"},
-    "cli": {"client", "wire", "store", "bodies", "names", "digests", "summary", "errors"},
+    "server": {"wire", "store", "bodies", "tls", "names", "digests", "summary", "errors"},
+    "client": {"wire", "store", "bodies", "tls", "names", "digests", "summary", "errors"},
+    "cli": {"client", "wire", "store", "bodies", "tls", "names", "digests", "summary", "errors"},
 }
 """Each room, and those it may import; its own modules, and the package's version, any room may."""
 

@@ -37,6 +37,7 @@ from filetransfer.errors import (
     TransferInterrupted,
     TransferTimeout,
 )
+from filetransfer.tls.alerts import explain_loss
 from filetransfer.wire.connection import ClientConnection, Event
 from filetransfer.wire.messages import BodyEnd, Content, Done, EndOfMessages, Response
 
@@ -126,6 +127,8 @@ class ClientProtocol(Protocol):
 
     async def close(self) -> None:
         """Say bye, once everything has been answered; return when the connection is over."""
+        # A connection over TLS waits for its producer.
+        self.transport.unregisterProducer()
         self.transport.loseConnection()
         await self._until_over()
 
@@ -162,7 +165,7 @@ class ClientProtocol(Protocol):
         if not self._is_over:
             self._end_messages()
         self._is_over = True
-        error = self._error or TransferInterrupted("the connection was lost")
+        error = self._error or explain_loss(reason.value)
         if self._body is not None:
             self._body.fail(error)
         self._outlet.close()

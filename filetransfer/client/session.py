@@ -23,7 +23,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint
@@ -62,7 +62,11 @@ from filetransfer.names import check_path
 from filetransfer.store.stable import Durability
 from filetransfer.wire.messages import Statistics
 
+if TYPE_CHECKING:
+    from filetransfer.client.trust import Trust
+
 DEFAULT_PORT = 9000
+DEFAULT_TLS_PORT = 9001
 MAX_UNANSWERED = 256
 """Requests without an answer at a time: as many as a server takes from one connection. Source: protocol, section 5."""
 
@@ -142,6 +146,7 @@ class Session:
         """Connect now rather than at the first request.
 
         Raises:
+            Untrusted: over TLS, the server is not believed, or does not believe us.
             ConnectTimeout: nobody answered in time.
             ConnectFailed: every try was refused, or the host is not known.
         """
@@ -460,12 +465,13 @@ async def _spool(spooling: Spooling) -> Source:
 
 def connect(
     host: str = "localhost",
-    port: int = DEFAULT_PORT,
+    port: int | None = None,
     *,
     connect_timeout_seconds: float = 10.0,
     timeout_seconds: float = 60.0,
     tries: int = 3,
     max_rate: int | None = None,
+    tls: Trust | None = None,
     endpoint: IStreamClientEndpoint | None = None,
     reactor: Any = None,
 ) -> Session:
@@ -476,17 +482,23 @@ def connect(
 
     Args:
         host: a name or an address. Of a name with several addresses, the first that answers is used.
-        port: 1 to 65535.
+        port: 1 to 65535; None for 9000, or 9001 over TLS.
         connect_timeout_seconds: for each try to connect, > 0.
         timeout_seconds: how long nothing may move while something is unanswered, > 0.
         tries: to connect, and to send again what a lost connection left unanswered; >= 1.
         max_rate: octets a second in both directions together, > 0; None for as many as there are. What is limited goes
             through Python (``client/throttle.py``).
+        tls: whom to believe over TLS; None to speak in the clear.
         endpoint: where to connect instead of to ``host`` and ``port``: a UNIX socket, a proxy.
         reactor: Twisted's; the global one when it is None.
+
+    Raises:
+        CertificateUnusable, LocalProtocolError: what ``tls`` says cannot be used.
     """
     if reactor is None:
         from twisted.internet import reactor
+    if port is None:
+        port = DEFAULT_PORT if tls is None else DEFAULT_TLS_PORT
     server = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if endpoint is None:
         endpoint = HostnameEndpoint(
@@ -498,6 +510,10 @@ def connect(
         )
     if max_rate is not None:
         endpoint = ThrottledEndpoint(endpoint, max_rate, reactor)
+    if tls is not None:
+        from filetransfer.client.trust import TrustingEndpoint
+
+        endpoint = TrustingEndpoint(endpoint, host, port, tls, reactor)
     connector = Connector(
         endpoint, server, reactor, timeout_seconds=connect_timeout_seconds, tries=tries
     )
