@@ -24,11 +24,12 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from filetransfer.errors import StoreUnavailable
 from filetransfer.server.drain import Drain
+from filetransfer.server.logs import Log
 from filetransfer.server.notify import Notifier
 from filetransfer.server.privileges import PrivilegesKept, drop_privileges
 from filetransfer.server.process import raise_descriptor_limit, use_monotonic_clock
@@ -92,6 +93,21 @@ class Daemon(Service):
             Summaries(self._reactor), self._reactor, has_bare_summary=settings.summary == "bare"
         )
         self.signals = Signals(self._reactor, self.end)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become part of twistd's application, and take over its log. Raises CannotServe when it cannot be written."""
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        settings = self._settings
+        if not settings.writes_log:
+            return
+        try:
+            log = Log(settings.log_file, settings.log_format)
+        except OSError as error:
+            raise CannotServe(
+                f"filetransfer: cannot write the log {settings.log_file!r}: {error.strerror}"
+            ) from error
+        parent.setComponent(ILogObserver, log)
+        self.signals.on_reload(log.reopen)
 
     def privilegedStartService(self) -> None:
         """Listen. Raises CannotServe with one line when an address cannot be had."""

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 from twisted.python import usage
 
 from filetransfer import __version__
+from filetransfer.server.logs import LogFormat
 
 _PREFIX = "FILETRANSFER_"
 _TRUE = ("1", "yes", "true", "on")
@@ -42,6 +43,9 @@ class Settings:
         user: whom the daemon becomes when its sockets are bound, a name or a number; None to stay who it is.
         group: the same; None for the user's own.
         has_landlock: whether the daemon takes from itself what it does not need, where the kernel can do that.
+        log_format: of the log's lines.
+        has_request_log: whether there is a line for each request.
+        writes_log: whether the log is ours to write, and not that of one of twistd's own observers.
         log_file: twistd's, an absolute path; None for standard output.
         pid_file: twistd's, an absolute path; None for none.
     """
@@ -60,6 +64,9 @@ class Settings:
     user: str | None = None
     group: str | None = None
     has_landlock: bool = True
+    log_format: LogFormat = "text"
+    has_request_log: bool = False
+    writes_log: bool = False
     log_file: str | None = None
     pid_file: str | None = None
 
@@ -189,10 +196,18 @@ class Options(usage.Options):
             "Whom to become when the sockets are bound, a name or a number.",
             _filled("--user"),
         ],
+        [
+            "log-format",
+            None,
+            None,
+            "How the log is written: text, or json, one object a line. [default: text]",
+            _one_of("--log-format", "text", "json"),
+        ],
         ["group", None, None, "The same. [default: the user's own]", _filled("--group")],
     ]
     optFlags: ClassVar[list[list[Any]]] = [
         ["read-only", None, "Refuse PUT and CHANGE."],
+        ["log-requests", None, "Write a line for each request."],
         ["no-landlock", None, "Do not let the kernel confine the daemon to its files."],
         ["exit-on-disk-failure", None, "End when the disk fails, rather than go on read-only."],
     ]
@@ -286,6 +301,7 @@ def read_settings(options: Options) -> Settings:
             ("durability", "durability"),
             ("summary", "summary"),
             ("drain-seconds", "drain_seconds"),
+            ("log-format", "log_format"),
             ("user", "user"),
             ("group", "group"),
         )
@@ -297,6 +313,7 @@ def read_settings(options: Options) -> Settings:
     return Settings(
         endpoints=tuple(options["listen"]),
         is_read_only=bool(options["read-only"]),
+        has_request_log=bool(options["log-requests"]),
         has_landlock=not options["no-landlock"],
         exits_on_disk_failure=bool(options["exit-on-disk-failure"]),
         **given,
@@ -310,4 +327,6 @@ def _list_files_of_twistd(options: Mapping[str, Any]) -> dict[str, Any]:
         log_file = "twistd.log"
     if log_file and log_file != "-":
         files["log_file"] = os.path.abspath(log_file)
+    # With one of these twistd has an observer of its own.
+    files["writes_log"] = bool(options) and not (options.get("logger") or options.get("syslog"))
     return files

@@ -36,6 +36,9 @@ def test_defaults() -> None:
         user=None,
         group=None,
         has_landlock=True,
+        log_format="text",
+        has_request_log=False,
+        writes_log=False,
         log_file=None,
         pid_file=None,
     )
@@ -60,6 +63,7 @@ VALUES: list[tuple[str, str, dict[str, Any]]] = [
     ("drain-seconds", "0", {"drain_seconds": 0.0}),
     ("drain-seconds", "2.5", {"drain_seconds": 2.5}),
     ("user", "nobody", {"user": "nobody"}),
+    ("log-format", "json", {"log_format": "json"}),
     ("listen", "unix:/run/a", {"port": None, "endpoints": ("unix:/run/a",)}),
 ]
 
@@ -74,7 +78,7 @@ def test_every_option_and_its_variable(option: str, text: str, expected: Mapping
 def test_every_option_is_tried_here() -> None:
     options = Options({})
     tried = {f"{option}=" for option, *_ in VALUES} | {"group="}
-    tried |= {"read-only", "exit-on-disk-failure", "no-landlock"}
+    tried |= {"read-only", "exit-on-disk-failure", "no-landlock", "log-requests"}
     assert {name for name in options.longOpt if name not in ("help", "version")} == tried
 
 
@@ -111,6 +115,10 @@ def test_no_landlock() -> None:
     assert parse(NO_LANDLOCK="1") == Settings(has_landlock=False)
 
 
+def test_log_requests() -> None:
+    assert parse("--log-requests") == Settings(has_request_log=True)
+
+
 def test_a_group_goes_with_a_user() -> None:
     assert parse("--user", "a", "--group", "b") == Settings(user="a", group="b")
     assert parse(USER="a", GROUP="b") == Settings(user="a", group="b")
@@ -133,6 +141,14 @@ def test_files_of_twistd(typed: list[str], log_file: str | None, pid_file: str |
     settings = read_settings(options.subOptions)
     assert settings.log_file == (log_file and os.path.abspath(log_file))
     assert settings.pid_file == (pid_file and os.path.abspath(pid_file))
+    assert settings.writes_log
+
+
+@pytest.mark.parametrize("typed", [["--syslog"], ["--logger", "os.path"]])
+def test_log_that_twistd_writes(typed: list[str]) -> None:
+    options = ServerOptions()
+    options.parseOptions([*typed, "filetransfer"])
+    assert not read_settings(options.subOptions).writes_log
 
 
 @pytest.mark.parametrize("name", ["READONLY", "LISTENS", "", "read_only"])
@@ -177,6 +193,7 @@ def test_what_is_typed_wins() -> None:
         ("drain-seconds", "1e3"),
         ("drain-seconds", ""),
         ("user", ""),
+        ("log-format", "JSON"),
         ("group", ""),
         ("listen", "ssl:443"),
         ("listen", "tls:443"),
