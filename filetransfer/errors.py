@@ -244,6 +244,7 @@ _LEAVES: dict[int, tuple[type[RequestRefused], str]] = {
     errno.EXDEV: (NotFound, "not found: it lies outside the served file system"),
     errno.EACCES: (NotPermitted, "the server may not do this"),
     errno.EPERM: (NotPermitted, "the server may not do this"),
+    errno.EBUSY: (NotPermitted, "something is mounted there, on the server"),
     errno.EROFS: (NotPermitted, "the server's file system is read-only"),
     errno.ENOSPC: (NoSpace, "no space left on the server: free some, or send less"),
     errno.EDQUOT: (NoSpace, "the server's disk quota is used up"),

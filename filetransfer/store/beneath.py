@@ -99,6 +99,19 @@ class Root(HeldDirectory):
         """As :meth:`open`, for a path as a directory of the root has it: no text, perhaps; ``.`` for the root."""
         return self._open_beneath(self._descriptor, path, flags | _ALWAYS)
 
+    def look_at(self, path: str) -> os.stat_result:
+        """Give what is under a path, be it a symbolic link, without opening it: a FIFO does not notice.
+
+        Raises as :meth:`open`, but nothing for the link itself.
+        """
+        # O_PATH goes with none of the other flags.
+        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = self._open_beneath(self._descriptor, encode_path(path), flags)
+        try:
+            return os.fstat(descriptor)
+        finally:
+            close_quietly(descriptor)
+
     def open_cached(self, path: str, flags: int) -> int | None:
         """As :meth:`open`, but None when that could block, or when the kernel cannot tell."""
         if not self._can_open_cached:
@@ -120,10 +133,10 @@ class Root(HeldDirectory):
         """Open a directory below the root; empty for the root itself. Raises as :meth:`open`."""
         return HeldDirectory(self.open(path, os.O_RDONLY | os.O_DIRECTORY))
 
-    def open_directory_in(self, directory: HeldDirectory, name: str) -> HeldDirectory:
-        """Open a directory in one that was opened beneath this root. Raises as :meth:`open`."""
+    def open_directory_in(self, directory: HeldDirectory, name: bytes) -> HeldDirectory:
+        """Open a directory, by its single name, in one that was opened beneath this root. Raises as :meth:`open`."""
         flags = os.O_RDONLY | os.O_DIRECTORY | _ALWAYS
-        return HeldDirectory(self._open_beneath(directory.fileno(), encode_path(name), flags))
+        return HeldDirectory(self._open_beneath(directory.fileno(), name, flags))
 
 
 def encode_path(path: str) -> bytes:

@@ -3,6 +3,7 @@
     openat2            Linux 5.6; RESOLVE_CACHED 5.12
     renameat2          Linux 3.15, glibc 2.28; where it or the file system's support is missing, link and unlink
     sync_file_range    only to write out, never to rely on
+    syncfs             only for what an earlier run may have left unsynced
     fstatfs            only to recognise a file system that lives in memory
 
 All through ctypes, which releases the interpreter's lock during the call.
@@ -150,6 +151,13 @@ def write_out(descriptor: int) -> None:
     """
     if _sync_file_range is not None:  # pragma: no branch - as above
         _sync_file_range(descriptor, 0, 0, _SYNC_FILE_RANGE_ALL)
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Bring all that was changed on a file system to stable storage. Raises OSError."""
+    if _libc.syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def is_in_memory(descriptor: int) -> bool:

@@ -41,6 +41,7 @@ from filetransfer.store.interface import Commit
 from filetransfer.store.parts import Parts
 from filetransfer.store.renamer import Renamer, refuse_commit
 from filetransfer.store.stable import Storage
+from filetransfer.store.trash import Trash
 from filetransfer.store.tree import Tree
 
 MAX_BATCH = 256
@@ -58,6 +59,7 @@ class CommitQueue:
     Args:
         root: of the store.
         parts: of the store; not used while the storage is read-only.
+        trash: of the store; the same.
         storage: how changes become durable.
         directory_mode: permission bits of directories that commits make.
         on_committed: called in the queue's thread with each finished batch.
@@ -67,6 +69,7 @@ class CommitQueue:
         self,
         root: Root,
         parts: Parts,
+        trash: Trash,
         storage: Storage,
         directory_mode: int,
         on_committed: Callable[[list[Commit]], None],
@@ -74,7 +77,7 @@ class CommitQueue:
         self._storage = storage
         self._on_committed = on_committed
         self._tree = Tree(root, directory_mode)
-        self._renamer = Renamer(self._tree, parts, storage)
+        self._renamer = Renamer(self._tree, parts, trash, storage)
         self._submitted: SimpleQueue[Sequence[Commit] | None] = SimpleQueue()
         self._pending: deque[Commit] = deque()
         self._lock = threading.Lock()

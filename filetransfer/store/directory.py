@@ -4,6 +4,7 @@
         .ft-store/          0700; no request can name it
             lock            held (flock) as long as the store is open: two daemons never share a root
             parts/          uploads that are not visible yet; at start all go but those that can be resumed
+            trash/          directories that were deleted, until they are emptied
         what is served
 
 A read-only store writes nothing, not even this: it can lie on a read-only file system, needs no lock, and as many as
@@ -27,19 +28,23 @@ from filetransfer.store.files import FileDownload
 from filetransfer.store.interface import (
     NO_TERMS,
     Commit,
+    Entry,
     PublishedUpload,
     Resumption,
     Terms,
     UnfinishedUpload,
 )
+from filetransfer.store.listing import MAX_ENTRIES, DirectoryListing, stat_path
 from filetransfer.store.parts import Parts, StoreUpload
 from filetransfer.store.resume import KEEP_SECONDS, Resumables
 from filetransfer.store.space import Space
 from filetransfer.store.stable import Durability, Storage, check_writable, choose_storage
 from filetransfer.store.terms import check_terms, look_at
+from filetransfer.store.trash import Trash
 
 STORE_DIRECTORY = f"{RESERVED_PREFIX}store"
 _PARTS = "parts"
+_TRASH = "trash"
 _LOCK = "lock"
 _PRIVATE_DIRECTORY = 0o700
 
@@ -81,21 +86,28 @@ class DirectoryStore:
                     _make_root(os.path.abspath(root), directory_mode, self._storage)
                 self._root = Root(root)
                 opened.callback(self._root.close)
-                directory = HeldDirectory(-1)
+                parts = trash = HeldDirectory(-1)
                 if not read_only:
-                    directory = _open_store_directory(self._root, self._storage, opened)
+                    parts, trash = _open_store_directory(self._root, self._storage, opened)
                 space = Space(self._root, reserve_fraction)
-                self._parts = Parts(directory, self._storage, space, file_mode)
+                self._parts = Parts(parts, self._storage, space, file_mode)
                 self._resumables = Resumables(self._parts, keep_seconds)
+                self._trash = Trash(self._root, trash, self._storage)
                 if not read_only:
                     self._parts.sweep(self._resumables.load())
+                    self._trash.start()
             except OSError as error:
                 raise _explain(root, error) from error
             except RequestRefused as refusal:
                 raise StoreUnavailable(f"{os.fspath(root)!r}: {refusal}") from refusal
             self._is_in_memory = calls.is_in_memory(self._root.fileno())
             self._queue = CommitQueue(
-                self._root, self._parts, self._storage, directory_mode, on_committed
+                self._root,
+                self._parts,
+                self._trash,
+                self._storage,
+                directory_mode,
+                on_committed,
             )
             self._opened = opened.pop_all()
 
@@ -121,6 +133,23 @@ class DirectoryStore:
         if descriptor is None:
             return None
         return FileDownload(descriptor, is_in_memory=self._is_in_memory)
+
+    def stat(self, path: Path) -> Entry:
+        """See :meth:`Store.stat <filetransfer.store.interface.Store.stat>`."""
+        return stat_path(self._root, path)
+
+    def list_directory(
+        self,
+        path: Path,
+        *,
+        is_recursive: bool = False,
+        after: Path | None = None,
+        limit: int = MAX_ENTRIES,
+    ) -> DirectoryListing:
+        """See :meth:`Store.list_directory <filetransfer.store.interface.Store.list_directory>`."""
+        return DirectoryListing(
+            self._root, path, is_recursive=is_recursive, after=after, limit=limit
+        )
 
     def open_upload(
         self,
@@ -160,6 +189,7 @@ class DirectoryStore:
     def close(self) -> None:
         """See :meth:`Store.close <filetransfer.store.interface.Store.close>`; a second call does nothing."""
         self._queue.close()
+        self._trash.close()
         self._opened.close()
 
     def _check_target(self, path: Path, terms: Terms) -> None:
@@ -216,8 +246,10 @@ def _sync_path(path: str, storage: Storage) -> None:
         close_quietly(descriptor)
 
 
-def _open_store_directory(root: Root, storage: Storage, opened: ExitStack) -> HeldDirectory:
-    """Make what is missing of the store's own directory, lock it, and give that of the parts."""
+def _open_store_directory(
+    root: Root, storage: Storage, opened: ExitStack
+) -> tuple[HeldDirectory, HeldDirectory]:
+    """Make what is missing of the store's own directory, lock it, and give those of the parts and of the trash."""
     if not os.access(".", os.W_OK | os.X_OK, dir_fd=root.fileno(), effective_ids=True):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     own = _open_private(root, STORE_DIRECTORY, root.fileno())
@@ -225,11 +257,13 @@ def _open_store_directory(root: Root, storage: Storage, opened: ExitStack) -> He
         opened.callback(close_quietly, _lock(own.fileno()))
         parts = _open_private(root, f"{STORE_DIRECTORY}/{_PARTS}", root.fileno())
         opened.callback(parts.close)
+        trash = _open_private(root, f"{STORE_DIRECTORY}/{_TRASH}", root.fileno())
+        opened.callback(trash.close)
         storage.sync(own.fileno())
         storage.sync(root.fileno())
     finally:
         own.close()
-    return parts
+    return parts, trash
 
 
 def _open_private(root: Root, path: str, directory: int) -> HeldDirectory:

@@ -362,6 +362,28 @@ class Store(Protocol):
     def open_cached_download(self, path: Path) -> Download | None:
         """As :meth:`open_download`, but never blocks: None when the kernel would have to ask a disk."""
 
+    def stat(self, path: Path) -> Entry:
+        """Tell what is under a path; empty: the root.
+
+        Raises:
+            NotFound: nothing, or a symbolic link. RequestRefused: another leaf, for a failed system call.
+        """
+
+    def list_directory(
+        self, path: Path, *, is_recursive: bool, after: Path | None, limit: int
+    ) -> Listing:
+        """List what is in a directory. Somebody may change it meanwhile: each entry is what it was when it was read.
+
+        Args:
+            path: of the directory, which itself is left out; empty: the root.
+            is_recursive: whether what is in its directories is listed, too.
+            after: only what comes behind this path, which need not be there; None: all.
+            limit: entries at most, >= 1.
+
+        Raises:
+            NotFound: there is nothing. NotDirectory: it is a file. RequestRefused: another leaf, as above.
+        """
+
     def open_upload(
         self,
         path: Path,

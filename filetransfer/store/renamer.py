@@ -26,12 +26,14 @@ from filetransfer.errors import (
     RequestRefused,
     refusal_from_os_error,
 )
-from filetransfer.names import Path
+from filetransfer.names import Path, check_path
 from filetransfer.store import calls
 from filetransfer.store.beneath import HeldDirectory, close_quietly
 from filetransfer.store.interface import (
     NO_TERMS,
     Commit,
+    Delete,
+    MakeDirectory,
     Publication,
     Publish,
     PublishOctets,
@@ -42,6 +44,7 @@ from filetransfer.store.parts import Parts, StoreUpload
 from filetransfer.store.records import compute_etag
 from filetransfer.store.stable import Storage, check_writable
 from filetransfer.store.terms import check_match, check_terms, explain_taken, look_at
+from filetransfer.store.trash import Trash
 from filetransfer.store.tree import Tree
 
 _logger = logging.getLogger("filetransfer.store")
@@ -53,19 +56,24 @@ class Renamer:
     Args:
         tree: of the store.
         parts: of the store; not used while the storage is read-only.
+        trash: the same.
         storage: how changes become durable.
     """
 
-    def __init__(self, tree: Tree, parts: Parts, storage: Storage) -> None:
+    def __init__(self, tree: Tree, parts: Parts, trash: Trash, storage: Storage) -> None:
         self._tree = tree
         self._parts = parts
+        self._trash = trash
         self._storage = storage
         self._uploads: dict[Commit, StoreUpload] = {}
         self._published: list[Commit] = []
+        self._thrown_away: dict[Commit, str] = {}
         self._acts: dict[type[Commit], Callable[[Any], None]] = {
             Publish: self._publish,
             PublishOctets: self._publish,
             Rename: self._rename,
+            Delete: self._delete,
+            MakeDirectory: self._make_directory,
         }
 
     def prepare(self, commit: Commit) -> None:
@@ -170,6 +178,29 @@ class Renamer:
         self._tree.touch(directory, commit)
         self._tree.touch(to_directory, commit)
 
+    def _delete(self, commit: Delete) -> None:
+        check_writable(self._storage)
+        _check_reachable(commit.path)
+        directory, name = self._tree.find(commit.path)
+        status = _look_at_deletable(name, directory)
+        check_match(status, commit.if_match)
+        if not stat.S_ISDIR(status.st_mode):
+            os.unlink(name, dir_fd=directory.fileno())
+        elif commit.is_recursive:
+            self._thrown_away[commit] = self._trash.take(name, directory)
+            self._tree.touch(self._trash.directory, commit)
+            self._tree.forget()
+        else:
+            os.rmdir(name, dir_fd=directory.fileno())
+            self._tree.forget()
+        self._tree.touch(directory, commit)
+
+    def _make_directory(self, commit: MakeDirectory) -> None:
+        check_writable(self._storage)
+        _check_reachable(commit.path)
+        directory = self._tree.make_directory(commit.path, makes_parents=commit.makes_parents)
+        self._tree.touch(directory, commit)
+
     def list_to_remember(self) -> list[Commit]:
         """Give the commits that published an upload whose token is to be remembered."""
         return [commit for commit in self._published if self._uploads[commit].is_remembered]
@@ -179,7 +210,12 @@ class Renamer:
         self._uploads[commit].remember(is_durable=commit.error is None)
 
     def end_batch(self) -> None:
-        """Forget the batch."""
+        """Let go for good what was deleted, and forget the batch."""
+        for commit, taken in self._thrown_away.items():
+            # What may come back with a power cut must come back whole: then it stays until the next start.
+            if commit.error is None:
+                self._trash.remove(taken)
+        self._thrown_away.clear()
         self._published.clear()
         self._uploads.clear()
 
@@ -194,6 +230,26 @@ def refuse_commit(commit: Commit, refusal: RequestRefused) -> None:
 def _explain_bug(error: Exception) -> RequestRefused:
     _logger.error("a commit failed by a fault of the store", exc_info=error)
     return Internal("the server failed")
+
+
+def _check_reachable(path: Path) -> None:
+    """Refuse what must never be made or removed, whoever forgot to look at the name."""
+    if not path:
+        raise NotPermitted("the root itself stays", about="path")
+    check_path(path)
+
+
+def _look_at_deletable(name: bytes, directory: HeldDirectory) -> os.stat_result:
+    status = look_at(name, directory.fileno())
+    if status is None:
+        raise NotFound("not found", about="path")
+    if stat.S_ISLNK(status.st_mode):
+        raise NotFound("not found: symbolic links are not followed", about="path")
+    if status.st_dev != os.fstat(directory.fileno()).st_dev:
+        raise NotFound("not found: it lies outside the served file system", about="path")
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise IsDirectory("is a special file", about="path")
+    return status
 
 
 def _open_source(name: bytes, directory: int) -> int:

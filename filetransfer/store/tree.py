@@ -43,7 +43,7 @@ class Tree:
         self._known: dict[str, HeldDirectory] = {}
         self._opened: list[HeldDirectory] = []
         self._above: dict[HeldDirectory, HeldDirectory] = {}
-        self._made: list[tuple[HeldDirectory, str, str]] = []
+        self._made: list[tuple[HeldDirectory, str]] = []
         self._touched: dict[HeldDirectory, list[Commit]] = {}
 
     def find(self, path: Path, about: str = "path") -> tuple[HeldDirectory, bytes]:
@@ -68,13 +68,35 @@ class Tree:
             self.unmake()
             raise refusal_from_os_error(error, about="path") from error
 
+    def make_directory(self, path: Path, *, makes_parents: bool) -> HeldDirectory:
+        """Make a directory.
+
+        Args:
+            path: of the directory.
+            makes_parents: whether those that are missing are made, too; then it may be there already.
+
+        Raises:
+            Exists: there is something under the path.
+            RequestRefused: as :meth:`make_parents`, or :meth:`find`.
+        """
+        self._made = []
+        above, octets = self.make_parents(path) if makes_parents else self.find(path)
+        name = octets.decode()
+        try:
+            return self._create(above, path, name)
+        except FileExistsError as error:
+            if makes_parents:
+                with suppress(NotADirectoryError):
+                    return self._open_in(above, path, name)
+            raise refusal_from_os_error(error, about="path") from error
+
     def unmake(self) -> None:
-        """Take away what the last :meth:`make_parents` made, unless somebody uses it already."""
+        """Take away what was made for a commit that failed, unless somebody uses it already."""
         made, self._made = self._made, []
-        for above, name, path in reversed(made):
+        for above, name in reversed(made):
             with suppress(OSError):
                 os.rmdir(name, dir_fd=above.fileno())
-                self.forget(path)
+                self.forget()
 
     def keep_made(self) -> None:
         """Leave what was made: what it was made for succeeded."""
@@ -93,7 +115,7 @@ class Tree:
         """Open a directory, and make what is missing of it."""
         held: HeldDirectory = self._root
         inner = ""
-        for name in path.split("/"):
+        for name in path.split("/") if path else ():
             inner = f"{inner}/{name}" if inner else name
             held = self._known.get(inner) or self._open_or_make(held, inner, name)
         return held
@@ -106,11 +128,14 @@ class Tree:
 
     def _make_one(self, above: HeldDirectory, path: str, name: str) -> HeldDirectory:
         try:
-            os.mkdir(name, self._directory_mode, dir_fd=above.fileno())
+            return self._create(above, path, name)
         except FileExistsError:
             # Somebody outside was quicker. Is it a directory, it will do.
             return self._open_in(above, path, name)
-        self._made.append((above, name, path))
+
+    def _create(self, above: HeldDirectory, path: str, name: str) -> HeldDirectory:
+        os.mkdir(name, self._directory_mode, dir_fd=above.fileno())
+        self._made.append((above, name))
         directory = self._open_in(above, path, name)
         self._above[directory] = above
         mode = stat.S_IMODE(os.fstat(directory.fileno()).st_mode)
@@ -121,14 +146,16 @@ class Tree:
         return directory
 
     def _open_in(self, above: HeldDirectory, path: str, name: str) -> HeldDirectory:
-        directory = self._known[path] = self._root.open_directory_in(above, name)
+        directory = self._known[path] = self._root.open_directory_in(above, name.encode())
         self._opened.append(directory)
         return directory
 
-    def forget(self, path: str) -> None:
-        """Look anew for a directory, and for those in it, the next time: it is not there any more."""
-        for known in [other for other in self._known if f"{other}/".startswith(f"{path}/")]:
-            del self._known[known]
+    def forget(self) -> None:
+        """Look anew for every directory: one is not there any more.
+
+        All of them, because on a file system that ignores case it may be known by another path.
+        """
+        self._known.clear()
 
     def touch(self, directory: HeldDirectory, commit: Commit) -> None:
         """Take note that a commit changed a directory."""

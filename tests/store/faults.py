@@ -20,6 +20,7 @@ from filetransfer.store import (
     contents,
     directory,
     files,
+    listing,
     parts,
     records,
     renamer,
@@ -29,13 +30,14 @@ from filetransfer.store import (
     space,
     stable,
     terms,
+    trash,
     tree,
     upload,
 )
 
 _MODULES = (
-    *(beneath, calls, commit, contents, directory, files, parts, records, renamer, resume, scrub),
-    *(sidecar, space, stable, terms, tree, upload),
+    *(beneath, calls, commit, contents, directory, files, listing, parts, records, renamer),
+    *(resume, scrub, sidecar, space, stable, terms, trash, tree, upload),
 )
 _CALLS = [
     *("open", "close", "mkdir", "rmdir", "chmod", "fchmod", "stat", "fstat", "statvfs", "access"),

@@ -14,7 +14,9 @@ from filetransfer.store.interface import (
     NO_DIGESTS,
     NO_TERMS,
     Commit,
+    Delete,
     Digests,
+    MakeDirectory,
     Publish,
     PublishOctets,
     Rename,
@@ -82,6 +84,19 @@ class Rig:
     def change(self, path: str, to: str) -> Outcome:
         """Rename a file."""
         return self.commit(Rename(path=Path(path), to=Path(to)))[0]
+
+    def delete(self, path: str, **terms: Any) -> Outcome:
+        """Remove a file or directory."""
+        return self.commit(Delete(path=Path(path), **terms))[0]
+
+    def make_directory(self, path: str, *, makes_parents: bool = False) -> Outcome:
+        """Make a directory."""
+        return self.commit(MakeDirectory(path=Path(path), makes_parents=makes_parents))[0]
+
+    def list_trash(self) -> list[str]:
+        """Give the names of what is in the trash, when nothing more can be removed."""
+        self.store._trash.wait()
+        return os.listdir(self.root / ".ft-store" / "trash")
 
     def read_etag(self, path: str) -> str:
         """Give a file's etag."""

@@ -77,3 +77,11 @@ def test_memory_is_known_as_such(directory: str, *, is_memory: bool) -> None:
 
 def test_of_no_descriptor_nothing_is_known() -> None:
     assert calls.is_in_memory(-1) is False
+
+
+def test_a_file_system_is_brought_to_stable_storage(tmp_path: LocalPath) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    calls.sync_file_system(descriptor)
+    os.close(descriptor)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        calls.sync_file_system(-1)
