@@ -20,6 +20,7 @@ from filetransfer.errors import (
     Unsupported,
 )
 from filetransfer.names import Path, check_path
+from filetransfer.server.directories import stat
 from filetransfer.server.exchange import Answer, Exchange
 from filetransfer.server.sending import OutgoingFile
 from filetransfer.server.uploads import put
@@ -245,7 +246,7 @@ EXCHANGES: dict[type, Callable[[Exchange, Any], Answer]] = {
     Authenticate: authenticate,
     Unknown: unknown,
     List: not_yet,
-    Stat: not_yet,
+    Stat: stat,
     Delete: not_yet,
     MakeDirectory: not_yet,
     Copy: not_yet,

@@ -1,4 +1,6 @@
-"""PUT: a small body is held in memory and handed to the commit queue, any other is received into an upload.
+"""PUT, and uploads that can be resumed.
+
+A small body is held in memory and handed to the commit queue, any other is received into an upload.
 
 An upload that can be resumed belongs to the newest connection that asks for it. The older one may not know yet that its
 peer is gone, and have a thread that moves octets: the store lets it be told, and waits until it has let go.
@@ -40,7 +42,7 @@ from filetransfer.store.interface import (
     Terms,
     Upload,
 )
-from filetransfer.wire.messages import BodyEnd, Done, Put
+from filetransfer.wire.messages import BodyEnd, Done, Put, Status
 
 MAX_HELD_OCTETS = 64 * 1024
 """Bodies up to this size are held in memory. Source: protocol, section 5."""
@@ -179,6 +181,23 @@ async def _is_the_same(published: PublishedUpload, request: Put, body: IncomingB
     if end.digest.get(DEFAULT_ALGORITHM) != published.digest:
         raise DigestMismatch("the upload was published, with other octets: begin another one")
     return True
+
+
+async def stat_upload(exchange: Exchange, token: bytes) -> Status:
+    """Say how far an upload has come, or what it became; it belongs to whoever asks, from then on."""
+    store, identity = exchange.protocol.factory.store, exchange.protocol.identity
+    upload = await deferToThread(store.stat_upload, token, identity)
+    digest = {DEFAULT_ALGORITHM: upload.digest}
+    if isinstance(upload, PublishedUpload):
+        return Status("published", upload.size, etag=upload.etag, digest=digest, path=upload.path)
+    return Status(offset=upload.offset, digest=digest)
+
+
+async def delete_upload(exchange: Exchange, token: bytes) -> Done:
+    """Remove what an upload has left."""
+    store, identity = exchange.protocol.factory.store, exchange.protocol.identity
+    await deferToThread(store.delete_upload, token, identity)
+    return Done()
 
 
 class _Nowhere:
