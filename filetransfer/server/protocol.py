@@ -21,7 +21,7 @@ from typing import Any, NoReturn, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -35,6 +35,7 @@ from filetransfer.server.exchanges import EXCHANGES
 from filetransfer.server.order import PathsInProgress, list_paths
 from filetransfer.server.sending import OutgoingBody
 from filetransfer.server.summaries import Summaries
+from filetransfer.server.tls import identify, log_tls_failure
 from filetransfer.server.turns import Turns
 from filetransfer.store.interface import Commit, Store
 from filetransfer.wire.connection import FRAME_LIMITS, MAX_UNPARSED_OCTETS, Event, begin_server
@@ -62,7 +63,7 @@ MAX_EVENTS_A_TURN = 256
 _log = Logger()
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
+@implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
 class FileTransferProtocol(Protocol):
     """Serves one peer.
 
@@ -113,6 +114,13 @@ class FileTransferProtocol(Protocol):
         self.transport.registerProducer(self, True)
         self._begin()
 
+    def handshakeCompleted(self) -> None:
+        """Begin again, before anything was said: now it is known what TLS has agreed on, and who the peer is."""
+        self.identity = identify(self.transport)
+        if self.identity:
+            _log.info("{peer} is {identity!r}", peer=self.peer, identity=self.identity)
+        self._begin(self.transport.negotiatedProtocol)
+
     def _begin(self, alpn: bytes | None = None) -> None:
         """Begin to speak; over TLS when its handshake is done, and has agreed on ``alpn``."""
         self.connection, octets = begin_server(
@@ -135,6 +143,7 @@ class FileTransferProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.is_lost = True
+        log_tls_failure(self.peer, reason.value)
         self.factory.connections.discard(self)
         for exchange in list(self._exchanges):
             exchange.cancel()

@@ -72,8 +72,18 @@ def list_places(settings: Settings, addresses: Iterable[object]) -> Places:
     return Places(
         written=written,
         removed_from=tuple(os.path.dirname(os.path.abspath(path)) for path in removed),
-        read=(root,),
+        read=(root, *_list_certificate_directories(settings)),
     )
+
+
+def _list_certificate_directories(settings: Settings) -> set[str]:
+    """Give where certificates are, and where links lead from there: those that are renewed will be there, too."""
+    files = settings.tls.files if settings.tls is not None else ()
+    return {
+        os.path.dirname(path)
+        for file in files
+        for path in (os.path.abspath(file), os.path.realpath(file))
+    }
 
 
 def confine_process(places: Places) -> int:

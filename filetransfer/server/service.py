@@ -21,13 +21,13 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
-from filetransfer.errors import StoreUnavailable
+from filetransfer.errors import CertificateUnusable, StoreUnavailable
 from filetransfer.server.drain import Drain
 from filetransfer.server.logs import Log
 from filetransfer.server.notify import Notifier
@@ -35,11 +35,13 @@ from filetransfer.server.privileges import PrivilegesKept, drop_privileges
 from filetransfer.server.process import raise_descriptor_limit, use_monotonic_clock
 from filetransfer.server.protocol import FileTransferFactory, describe_address
 from filetransfer.server.sandbox import Places, confine_process, list_places
-from filetransfer.server.settings import Options, Settings, read_settings
+from filetransfer.server.settings import Options, Settings, TLSSettings, read_settings
 from filetransfer.server.signals import Signals
 from filetransfer.server.summaries import Summaries
+from filetransfer.server.tls import ServerTLS
 from filetransfer.store.directory import DirectoryStore, make_root
 from filetransfer.store.interface import Commit
+from filetransfer.wire.connection import ALPN
 
 __all__ = ["Daemon", "Options", "makeService"]
 
@@ -47,6 +49,8 @@ MAX_THREADS = 16
 """Threads that open, read and write files for the reactor. The commit queue has its own."""
 
 SWEEP_SECONDS = 1.0
+LOOK_SECONDS = 10.0
+"""How soon a renewed certificate is noticed."""
 STALE_SECONDS = 3600.0
 PRIVATE_UMASK = 0o077
 
@@ -85,6 +89,8 @@ class Daemon(Service):
         self._reactor: Any = reactor
         self._confine = confine
         self._ports: list[IListeningPort] = []
+        self._tls_ports: list[IListeningPort] = []
+        self._tls: ServerTLS | None = None
         self._drain: Drain | None = None
         self._repeated: list[LoopingCall] = []
         self._is_exiting = False
@@ -114,10 +120,23 @@ class Daemon(Service):
         raise_descriptor_limit()
         self._notifier = Notifier()
         self.signals.on_reload(self._notifier.tell_reloading)
-        if self._settings.port is not None:
-            self._listen_on_port(self._settings.port)
-        for description in self._settings.endpoints:
-            self._ports.append(self._listen(description))
+        if self._settings.tls is not None:
+            self._prepare_tls(self._settings.tls)
+        self._ports += self._listen_everywhere(self._settings, self._factory)
+        if self._settings.tls is not None and self._tls is not None:
+            factory = self._tls.wrap(self._factory, self._reactor)
+            self._tls_ports += self._listen_everywhere(self._settings.tls, factory)
+        self._ports += self._tls_ports
+
+    def _prepare_tls(self, settings: TLSSettings) -> None:
+        """Read the certificate, while we may read what only root may."""
+        try:
+            self._tls = ServerTLS(
+                settings.certificate, settings.private_key, settings.client_ca, protocols=[ALPN]
+            )
+        except CertificateUnusable as error:
+            raise CannotServe(f"filetransfer: {error}") from error
+        self.signals.on_reload(self._tls.reload)
 
     def startService(self) -> None:
         """Give up what is not needed, open the root and serve. Raises CannotServe with one line when it cannot be."""
@@ -150,6 +169,8 @@ class Daemon(Service):
         self._log_start()
         self._reactor.callWhenRunning(self._tell_ready)
         self._repeat(SWEEP_SECONDS, self._factory.say_working)
+        if self._tls is not None:
+            self._repeat(LOOK_SECONDS, self._tls.look)
         self._repeat(STALE_SECONDS, lambda: deferToThread(self._factory.store.remove_stale_uploads))
 
     def _repeat(self, seconds: float, act: Callable[[], Any]) -> None:
@@ -246,25 +267,34 @@ class Daemon(Service):
         else:
             _log.warn("not confined: this kernel has no Landlock")
 
-    def _listen_on_port(self, port: int) -> None:
+    def _listen_everywhere(
+        self, settings: Settings | TLSSettings, factory: IProtocolFactory
+    ) -> list[IListeningPort]:
+        """Listen where settings say; what listens before one of them fails is closed by the end of the program."""
+        ports = []
+        if settings.port is not None:
+            ports += self._listen_on_port(settings.port, factory)
+        for description in settings.endpoints:
+            ports.append(self._listen(description, factory))
+        return ports
+
+    def _listen_on_port(self, port: int, factory: IProtocolFactory) -> list[IListeningPort]:
         interface = self._settings.interface
         if interface is not None:
-            self._ports.append(self._listen(_describe_endpoint(port, interface)))
-            return
-        first = self._listen(_describe_endpoint(port, "127.0.0.1"))
-        self._ports.append(first)
+            return [self._listen(_describe_endpoint(port, interface), factory)]
+        first = self._listen(_describe_endpoint(port, "127.0.0.1"), factory)
+        # With port 0 both families share the port that the first one was given.
+        port = cast(IPv4Address, first.getHost()).port
         try:
-            # With port 0 both families share the port that the first one was given.
-            self._ports.append(
-                self._listen(_describe_endpoint(cast(IPv4Address, first.getHost()).port, "::1"))
-            )
+            return [first, self._listen(_describe_endpoint(port, "::1"), factory)]
         except CannotServe as error:
             cause = error.__cause__
             if not isinstance(cause, CannotListenError) or cause.socketError.errno not in _NO_IPV6:
                 raise
             _log.info("this machine has no IPv6: listening on 127.0.0.1 alone")
+        return [first]
 
-    def _listen(self, description: str) -> IListeningPort:
+    def _listen(self, description: str, factory: IProtocolFactory) -> IListeningPort:
         try:
             endpoint = serverFromString(self._reactor, description)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -272,7 +302,7 @@ class Daemon(Service):
                 f"filetransfer: {description!r} is not an endpoint to listen on: {error}"
             ) from error
         result: list[Any] = []
-        endpoint.listen(self._factory).addBoth(result.append)
+        endpoint.listen(factory).addBoth(result.append)
         if not result:
             raise CannotServe(
                 f"filetransfer: {description!r} cannot be listened on at once, and so not at all"
@@ -308,9 +338,13 @@ class Daemon(Service):
             _log.info("read-only: PUT and CHANGE are refused")
         if settings.durability == "none":
             _log.warn("durability is none: uploads are answered before they are on disk")
-        addresses = [port.getHost() for port in self._ports]
-        for address in addresses:
-            _log.info("listening on {address}", address=describe_address(address))
+        for port in self._ports:
+            way = ", TLS" if port in self._tls_ports else ""
+            _log.info(
+                "listening on {address}{way}", address=describe_address(port.getHost()), way=way
+            )
+        open_ports = [port for port in self._ports if not self._asks_who_is_there(port)]
+        addresses = [port.getHost() for port in open_ports]
         exposed = [describe_address(address) for address in addresses if _is_exposed(address)]
         if exposed:
             _log.warn(
@@ -318,6 +352,10 @@ class Daemon(Service):
                 addresses=", ".join(exposed),
                 write="" if settings.is_read_only else " and write",
             )
+
+    def _asks_who_is_there(self, port: IListeningPort) -> bool:
+        tls = self._settings.tls
+        return tls is not None and tls.client_ca is not None and port in self._tls_ports
 
 
 _NO_IPV6 = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)

@@ -24,6 +24,31 @@ _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TLSSettings:
+    """What the daemon was told about TLS.
+
+    Attributes:
+        certificate: a file of PEM, with those that lead to its authority.
+        private_key: a file of PEM; None when the key is in the same file.
+        client_ca: a file of PEM: the authorities that every client must have a certificate of; None asks for none.
+        port: as for :class:`Settings`.
+        endpoints: as for :class:`Settings`; what they describe is plain, TLS is put on it.
+    """
+
+    certificate: str
+    private_key: str | None = None
+    client_ca: str | None = None
+    port: int | None = 9001
+    endpoints: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those that are read, now and when they change."""
+        files = (self.certificate, self.private_key, self.client_ca)
+        return tuple(file for file in files if file is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the daemon was told.
 
@@ -32,6 +57,7 @@ class Settings:
         port: TCP port, 0 to 65535 (0: any free one); None when only ``endpoints`` are listened on.
         interface: the address to listen on; None for loopback, IPv4 and IPv6.
         endpoints: Twisted's descriptions of further places to listen on.
+        tls: where TLS is spoken, and how; None for nowhere.
         is_read_only: whether PUT and CHANGE are refused.
         exits_on_disk_failure: whether the daemon ends, with status 1, when the disk has failed for the second time;
             if not, it goes on serving, read-only.
@@ -54,6 +80,7 @@ class Settings:
     port: int | None = 9000
     interface: str | None = None
     endpoints: tuple[str, ...] = ()
+    tls: TLSSettings | None = None
     is_read_only: bool = False
     exits_on_disk_failure: bool = False
     file_mode: int = 0o640
@@ -71,10 +98,13 @@ class Settings:
     pid_file: str | None = None
 
 
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise ValueError(f"--port is a number from 0 to 65535, not {text!r}")
-    return int(text)
+def _port_of(option: str) -> Callable[[str], int]:
+    def read_port(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) > 65535:
+            raise ValueError(f"{option} is a number from 0 to 65535, not {text!r}")
+        return int(text)
+
+    return read_port
 
 
 def _mode_of(option: str) -> Callable[[str], int]:
@@ -123,6 +153,9 @@ Examples:
       serve ./files to this machine, in the foreground
   twistd -n filetransfer --root /srv/drop --interface 192.0.2.7
       serve /srv/drop to everybody who can reach 192.0.2.7
+  twistd -n filetransfer --certificate server.pem --private-key server.key \\
+      --client-ca ca.pem --interface 192.0.2.7
+      serve ./files over TLS, on port 9001, to who has a certificate from ca.pem
   twistd -n filetransfer --listen unix:/run/filetransfer/socket --read-only
       serve ./files on a local socket, for reading
 
@@ -139,7 +172,41 @@ class Options(usage.Options):
 
     # Defaults are those of Settings: only what was given has a value here.
     optParameters: ClassVar[list[list[Any]]] = [
-        ["port", "p", None, "TCP port to listen on; 0 takes a free one. [default: 9000]", _port],
+        [
+            "port",
+            "p",
+            None,
+            "TCP port to listen on, in the clear; 0 takes a free one. [default: 9000, or none with --certificate]",
+            _port_of("--port"),
+        ],
+        [
+            "tls-port",
+            None,
+            None,
+            "TCP port to listen on, over TLS. [default with --certificate: 9001]",
+            _port_of("--tls-port"),
+        ],
+        [
+            "certificate",
+            None,
+            None,
+            "Certificate for TLS, and those it was signed with: a file of PEM.",
+            _filled("--certificate"),
+        ],
+        [
+            "private-key",
+            None,
+            None,
+            "Its private key. [default: in the same file]",
+            _filled("--private-key"),
+        ],
+        [
+            "client-ca",
+            None,
+            None,
+            "Only clients with a certificate from these authorities are served over TLS.",
+            _filled("--client-ca"),
+        ],
         [
             "interface",
             "i",
@@ -215,6 +282,7 @@ class Options(usage.Options):
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["listen"] = []
+        self["tls-listen"] = []
         self._environment = environment
 
     def getSynopsis(self) -> str:
@@ -230,9 +298,16 @@ class Options(usage.Options):
         prefix = description.partition(":")[0]
         if prefix in ("ssl", "tls"):
             raise usage.UsageError(
-                f"--listen {prefix}: is not supported: put a TLS proxy before a plain endpoint"
+                f"--listen {prefix}: is not supported: say --tls-listen, with a plain endpoint such as "
+                "tcp:9001, and --certificate"
             )
         self["listen"].append(description)
+
+    def opt_tls_listen(self, description: str) -> None:
+        """Listen on this Twisted endpoint over TLS; may be given several times."""
+        if description.partition(":")[0] in ("ssl", "tls"):
+            raise usage.UsageError("--tls-listen takes a plain endpoint, such as tcp:9001")
+        self["tls-listen"].append(description)
 
     def opt_version(self) -> None:
         """Print the version and exit."""
@@ -247,7 +322,7 @@ class Options(usage.Options):
 
     def _refuse_unknown_variables(self) -> None:
         """Refuse a variable that is misspelt: a daemon that was to be read-only must not start otherwise."""
-        known = {_variable(name) for name, *_ in [*self.optParameters, *self.optFlags, ["listen"]]}
+        known = {_variable(name) for name, *_ in [*self.optParameters, *self.optFlags, *_REPEATED]}
         for name in sorted(self._environment):
             if name.startswith(_PREFIX) and name not in known:
                 raise usage.UsageError(f"{name}: there is no such option; --help lists them")
@@ -275,17 +350,41 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Take what was not typed and cannot stand before it from the environment; refuse what does not go together."""
-        if not self["listen"]:
-            for description in self._environment.get(_variable("listen"), "").split():
-                self.opt_listen(description)
-        if self["listen"] and self["interface"] and self["port"] is None:
+        for (option,), add in zip(_REPEATED, (self.opt_listen, self.opt_tls_listen), strict=True):
+            if not self[option]:
+                for description in self._environment.get(_variable(option), "").split():
+                    add(description)
+        if not self["certificate"]:
+            for option in ("tls-port", "tls-listen", "private-key", "client-ca"):
+                if self[option] not in (None, []):
+                    raise usage.UsageError(f"--{option} goes with --certificate")
+        has_endpoints = self["listen"] or self["tls-listen"]
+        if has_endpoints and self["interface"] and self["port"] is self["tls-port"] is None:
             raise usage.UsageError("--interface goes with --port, not with --listen")
         if self["group"] and not self["user"]:
             raise usage.UsageError("--group goes with --user")
 
 
+_REPEATED = (["listen"], ["tls-listen"])
+
+
 def _variable(name: str) -> str:
     return _PREFIX + name.upper().replace("-", "_")
+
+
+def _read_tls_settings(options: Mapping[str, Any]) -> TLSSettings | None:
+    if options["certificate"] is None:
+        return None
+    port = options["tls-port"]
+    if port is None and not options["tls-listen"]:
+        port = 9001
+    return TLSSettings(
+        certificate=options["certificate"],
+        private_key=options["private-key"],
+        client_ca=options["client-ca"],
+        port=port,
+        endpoints=tuple(options["tls-listen"]),
+    )
 
 
 def read_settings(options: Options) -> Settings:
@@ -307,11 +406,14 @@ def read_settings(options: Options) -> Settings:
         )
         if options[option] is not None
     }
-    if options["listen"]:
+    tls = _read_tls_settings(options)
+    if options["listen"] or tls is not None:
+        # Whoever sets up TLS does not expect to be heard by everybody on another port.
         given.setdefault("port", None)
     given |= _list_files_of_twistd(options.parent or {})
     return Settings(
         endpoints=tuple(options["listen"]),
+        tls=tls,
         is_read_only=bool(options["read-only"]),
         has_request_log=bool(options["log-requests"]),
         has_landlock=not options["no-landlock"],

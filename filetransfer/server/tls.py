@@ -9,7 +9,6 @@ from typing import Any
 from cryptography import x509
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import (
-    INegotiated,
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
     IReactorTime,
@@ -29,8 +28,11 @@ from filetransfer.tls.layer import LayerFactory
 from filetransfer.tls.pins import find_pin, write_pin
 from filetransfer.tls.problems import CLIENT, describe_subject, explain_problem, list_names
 
-ANONYMOUS = "anonymous"
-"""Whoever has not said who it is. Source: protocol, section 2, Who."""
+_ANONYMOUS = "anonymous"
+"""What others call a peer that has not said who it is. Source: protocol, section 2, Who."""
+
+_SAID = "certificate verify failed"
+"""OpenSSL's last word on a client's certificate; what is wrong with it was said in the log by then."""
 
 _log = Logger()
 
@@ -140,20 +142,15 @@ class ServerTLS:
             )
 
 
-def is_tls(transport: object) -> bool:
-    """Tell whether a connection begins with a handshake, at whose end its protocol is told."""
-    return bool(INegotiated.providedBy(transport))
-
-
 def identify(transport: Any) -> str:
-    """Give the identity of the peer of a connection whose handshake is done.
+    """Give the identity of the peer of a connection whose handshake is done; empty when it has shown no certificate.
 
-    It is the common name in the subject of the client's certificate. Where there is none, or one that could be
-    mistaken for another identity, it is the pin of the certificate's key; without a certificate, :data:`ANONYMOUS`.
+    It is the common name in the subject of the certificate. Where there is none, or one that could be mistaken for
+    another identity, it is the pin of the certificate's key.
     """
     certificate = transport.getPeerCertificate()
     if certificate is None:
-        return ANONYMOUS
+        return ""
     found = certificate.to_cryptography()
     return _find_name(found) or write_pin(find_pin(found))
 
@@ -163,12 +160,13 @@ def _find_name(certificate: x509.Certificate) -> str:
     text = names[0].value if len(names) == 1 else ""
     if not isinstance(text, str) or not text.isprintable() or text.strip() != text:
         return ""
-    return "" if text == ANONYMOUS or text.startswith("sha256:") else text
+    return "" if text == _ANONYMOUS or text.startswith("sha256:") else text
 
 
-def explain_handshake(error: BaseException | None) -> str:
-    """Say why a handshake has failed, for the log."""
-    return describe_error(error) if isinstance(error, SSL.Error) else "the peer has gone"
+def log_tls_failure(peer: str, error: BaseException | None) -> None:
+    """Say in the log, in one line, why a connection over TLS was lost, if TLS was why."""
+    if isinstance(error, SSL.Error) and (words := describe_error(error)) != _SAID:
+        _log.info("{peer}: TLS failed: {words}", peer=peer, words=words)
 
 
 def _ask_for_certificates(context: SSL.Context, authorities: Sequence[x509.Certificate]) -> None:
@@ -193,7 +191,7 @@ def _look_at_client(
             words = "the certificate cannot be read"
         # Twisted keeps the layer there.
         peer = getattr(connection.get_app_data().wrappedProtocol, "peer", "")
-        _log.info("{peer}: no TLS: {words}", peer=peer, words=words)
+        _log.info("{peer}: TLS failed: {words}", peer=peer, words=words)
     return not problem
 
 

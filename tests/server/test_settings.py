@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from twisted.scripts._twistd_unix import ServerOptions
 
 import filetransfer
 from filetransfer.server.service import makeService
-from filetransfer.server.settings import Options, Settings, read_settings
+from filetransfer.server.settings import Options, Settings, TLSSettings, read_settings
 
 
 def parse(*typed: str, **environment: str) -> Settings:
@@ -64,6 +65,7 @@ VALUES: list[tuple[str, str, dict[str, Any]]] = [
     ("drain-seconds", "2.5", {"drain_seconds": 2.5}),
     ("user", "nobody", {"user": "nobody"}),
     ("log-format", "json", {"log_format": "json"}),
+    ("certificate", "a.pem", {"port": None, "tls": TLSSettings(certificate="a.pem")}),
     ("listen", "unix:/run/a", {"port": None, "endpoints": ("unix:/run/a",)}),
 ]
 
@@ -79,7 +81,40 @@ def test_every_option_is_tried_here() -> None:
     options = Options({})
     tried = {f"{option}=" for option, *_ in VALUES} | {"group="}
     tried |= {"read-only", "exit-on-disk-failure", "no-landlock", "log-requests"}
+    tried |= {"tls-port=", "tls-listen=", "private-key=", "client-ca="}
     assert {name for name in options.longOpt if name not in ("help", "version")} == tried
+
+
+def test_tls() -> None:
+    tls = ("--certificate", "c", "--private-key", "k", "--client-ca", "a")
+    expected = TLSSettings(certificate="c", private_key="k", client_ca="a")
+    assert parse(*tls) == Settings(port=None, tls=expected)
+    assert expected.files == ("c", "k", "a")
+    assert parse(*tls, "--port", "9000") == Settings(port=9000, tls=expected)
+    assert parse(*tls, "--tls-port", "0") == Settings(port=None, tls=replace(expected, port=0))
+    for description in ("unix:/a", "tcp6:9001"):
+        listened = replace(expected, port=None, endpoints=(description,))
+        assert parse(*tls, "--tls-listen", description) == Settings(port=None, tls=listened)
+        assert parse(*tls, TLS_LISTEN=description) == Settings(port=None, tls=listened)
+    both = replace(expected, port=1, endpoints=("unix:/a",))
+    given = ("--tls-port", "1", "--tls-listen", "unix:/a", "--interface", "::")
+    assert parse(*tls, *given) == Settings(port=None, interface="::", tls=both)
+
+
+@pytest.mark.parametrize(
+    "option", ["--tls-port=1", "--tls-listen=unix:/a", "--private-key=k", "--client-ca=a"]
+)
+def test_tls_needs_a_certificate(option: str) -> None:
+    with pytest.raises(UsageError, match="goes with --certificate"):
+        parse(option)
+
+
+@pytest.mark.parametrize("prefix", ["tls", "ssl"])
+def test_endpoints_that_bring_a_tls_of_their_own(prefix: str) -> None:
+    with pytest.raises(UsageError, match="--tls-listen"):
+        parse("--listen", f"{prefix}:9001")
+    with pytest.raises(UsageError, match="plain endpoint"):
+        parse("--certificate", "c", "--tls-listen", f"{prefix}:9001")
 
 
 def test_short_options() -> None:
