@@ -203,7 +203,7 @@ class Exchange:
         """Give the statistics of an open file of numbers."""
         if self.protocol.is_lost:
             raise TransferInterrupted("the connection was lost before the file was open")
-        summary = self.protocol.factory.summaries.summarise(download.fileno())
+        summary = self.protocol.factory.summaries.summarise(download.fileno(), request)
         self._stop_work = summary.cancel
         try:
             return await summary

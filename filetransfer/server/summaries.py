@@ -6,6 +6,7 @@ A thread would hold the interpreter's lock for a block of numbers at a time, and
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
@@ -16,8 +17,8 @@ from twisted.python.failure import Failure
 
 from filetransfer.errors import NotNumeric
 from filetransfer.summary.blocks import NotANumber
-from filetransfer.summary.process import child_arguments, parse_result
-from filetransfer.wire.messages import Statistics
+from filetransfer.summary.process import Selection, child_arguments, parse_result
+from filetransfer.wire.messages import Statistics, Summary
 
 # The child's answer is one line; what more it writes is not kept.
 _MAX_RESULT_OCTETS = 4096
@@ -35,21 +36,27 @@ class Summaries:
         self._reactor = reactor
         self._slots = DeferredSemaphore(max_children or os.cpu_count() or 1)
 
-    def summarise(self, descriptor: int) -> Deferred[Statistics]:
+    def summarise(self, descriptor: int, request: Summary) -> Deferred[Statistics]:
         """Give the statistics of an open file.
 
         Args:
             descriptor: the file, open for reading until the result is there.
+            request: says which of its numbers.
 
         Returns:
             A Deferred; cancelling it ends the child. It fails with NotNumeric (its message says line and octet) when
-            the file holds anything but numbers, or none; with ChildFailed when the child ended without a result.
-        """
-        return self._slots.run(self._run_child, descriptor)
+            what was
+            selected holds anything but numbers, or none; with ChildFailed when the child ended without a result.
 
-    def _run_child(self, descriptor: int) -> Deferred[Statistics]:
+        Raises:
+            Invalid: there is no such selection.
+        """
+        selection = Selection(request.column, request.delimiter, request.skip)
+        return self._slots.run(self._run_child, descriptor, selection)
+
+    def _run_child(self, descriptor: int, selection: Selection) -> Deferred[Statistics]:
         child = _Child()
-        arguments = child_arguments()
+        arguments = child_arguments(selection)
         self._reactor.spawnProcess(
             child, arguments[0], arguments, env={}, childFDs={0: descriptor, 1: "r", 2: "r"}
         )
@@ -86,7 +93,7 @@ class _Child(ProcessProtocol):
             complaint = self._complaint.decode("utf-8", "replace")
             result.errback(ChildFailed(f"{error}; {reason.getErrorMessage()}; {complaint!r}"))
         else:
-            result.callback(Statistics(statistics.max, statistics.min, statistics.mean))
+            result.callback(Statistics(**asdict(statistics)))
 
     def _end(self, _: Deferred[Statistics]) -> None:
         try:

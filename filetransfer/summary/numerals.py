@@ -65,17 +65,27 @@ def find_unparsable(offset: int, octets: bytes) -> Unparsable:
     import re
 
     for match in re.finditer(rb"[^%b]+" % SEPARATORS, octets):
-        token = match.group()
-        try:
-            reason = "is too large" if math.isinf(float(token)) else ""
-        except ValueError:
-            reason = "is not a finite decimal number"
-        if token.translate(None, LEGAL):
-            reason = "is not a finite decimal number"
-        if reason:
-            shown = ascii(token[:32])[1:] + ("..." if len(token) > 32 else "")
-            return Unparsable(offset + match.start(), f"{shown} {reason}")
+        if reason := find_fault(match.group()):
+            return Unparsable(offset + match.start(), reason)
     raise AssertionError("a block was refused without a reason")  # pragma: no cover
+
+
+def find_fault(token: bytes) -> str:
+    """Says why something is no number, in ASCII and on one line; an empty text if it is one."""
+    fault = ""
+    try:
+        if math.isinf(float(token)):
+            fault = "is too large"
+    except ValueError:
+        fault = "is not a finite decimal number"
+    if token.translate(None, LEGAL):
+        fault = "is not a finite decimal number"
+    return fault and f"{show(token)} {fault}"
+
+
+def show(token: bytes) -> str:
+    """Shows the beginning of what is in a file, in ASCII and on one line."""
+    return ascii(token[:32])[1:] + ("..." if len(token) > 32 else "")
 
 
 def load_json_parser() -> Callable[[bytes | memoryview], Floats]:

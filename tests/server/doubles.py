@@ -36,7 +36,7 @@ from filetransfer.store.interface import (
     Rename,
     Terms,
 )
-from filetransfer.wire.messages import Statistics
+from filetransfer.wire.messages import Statistics, Summary
 
 READ_OCTETS = 64 * 1024
 """What Twisted reads at a time, and what may wait to be written before it asks the producer to pause."""
@@ -241,7 +241,7 @@ class HeldSummaries:
         self.waiting: list[Deferred[Statistics]] = []
         self.cancelled = 0
 
-    def summarise(self, descriptor: int) -> Deferred[Statistics]:
+    def summarise(self, descriptor: int, request: Summary) -> Deferred[Statistics]:
         os.fstat(descriptor)
         result: Deferred[Statistics] = Deferred(self._cancel)
         self.waiting.append(result)

@@ -96,7 +96,7 @@ def test_file_that_is_too_large_for_version_1(
 
 def test_refused_summary_is_logged_with_line_and_octet(rig: Rig, log: Log) -> None:
     rig.store.files = {"file": b"1"}
-    rig.summaries.summarise = lambda _: fail(NotNumeric("line 3, octet 17: not a number"))
+    rig.summaries.summarise = lambda *_: fail(NotNumeric("line 3, octet 17: not a number"))
     peer = rig.connect()
     peer.send(summary("file") + HELP)
     rig.finish()
@@ -107,7 +107,7 @@ def test_refused_summary_is_logged_with_line_and_octet(rig: Rig, log: Log) -> No
 
 def test_child_that_fails_refuses_the_summary(rig: Rig, log: Log) -> None:
     rig.store.files = {"file": b"1"}
-    rig.summaries.summarise = lambda _: fail(Bug("the child ended"))
+    rig.summaries.summarise = lambda *_: fail(Bug("the child ended"))
     peer = rig.connect()
     peer.send(summary("file") + HELP)
     rig.finish()

@@ -12,8 +12,10 @@ from reactors import run
 from serving import Caller, list_children, list_descriptors, reactor, serve, until
 from twisted.internet.defer import CancelledError
 
+from filetransfer.errors import Invalid, NotNumeric
 from filetransfer.server import exchanges, summaries
 from filetransfer.store.parts import StoreUpload
+from filetransfer.wire.messages import Statistics, Summary
 
 KIBIBYTE, MEBIBYTE = 1024, 1024 * 1024
 SMALL, COPIED, BULK = 100, 100 * KIBIBYTE, 3 * MEBIBYTE
@@ -295,7 +297,7 @@ def test_stopping_cuts_connections_and_finishes_commits(tmp_path: Path) -> None:
 
 def block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let children never end by themselves."""
-    monkeypatch.setattr(summaries, "child_arguments", lambda: ["/bin/sleep", "1000000"])
+    monkeypatch.setattr(summaries, "child_arguments", lambda _: ["/bin/sleep", "1000000"])
 
 
 def test_summary(tmp_path: Path) -> None:
@@ -340,7 +342,7 @@ def test_summary_of_what_is_no_number_is_logged(tmp_path: Path, octets: bytes, w
     ],
 )
 def test_child_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    monkeypatch.setattr(summaries, "child_arguments", lambda: ["/bin/sh", "-c", script])
+    monkeypatch.setattr(summaries, "child_arguments", lambda _: ["/bin/sh", "-c", script])
 
     async def work() -> None:
         async with serve(tmp_path / "root") as serving:
@@ -353,7 +355,7 @@ def test_child_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scrip
 
 
 def test_child_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summaries, "child_arguments", lambda: ["/no/such/program"])
+    monkeypatch.setattr(summaries, "child_arguments", lambda _: ["/no/such/program"])
 
     async def work() -> None:
         async with serve(tmp_path / "root") as serving:
@@ -426,23 +428,43 @@ def test_stopping_ends_the_children(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run(work())
 
 
+def test_statistics_of_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    path.write_bytes('a header\n\nm²;"kg"\n1;10\n1;44\n1;24\n1;26\n'.encode())
+
+    async def work() -> None:
+        children = summaries.Summaries(reactor)
+        with path.open("rb") as file:
+            request = Summary("rows", column="kg", delimiter=";", skip=1)
+            found = await children.summarise(file.fileno(), request)
+            assert found == Statistics(
+                max=44.0, min=10.0, mean=26.0, count=4, sum=104.0, stddev=12.083045973594572
+            )
+            with pytest.raises(NotNumeric, match="line 4, octet 19: the row has 2 columns, not 3"):
+                await children.summarise(file.fileno(), Summary("rows", 3, ";", 3))
+            with pytest.raises(Invalid):
+                children.summarise(file.fileno(), Summary("rows", 1, '"'))
+
+    run(work())
+
+
 def test_giving_up_a_child_that_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has ended and was waited for, but its answer may still be in the pipe: here a child of its own holds it."""
     script = f"sleep 1000000 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid"
-    monkeypatch.setattr(summaries, "child_arguments", lambda: ["/bin/sh", "-c", script])
+    monkeypatch.setattr(summaries, "child_arguments", lambda _: ["/bin/sh", "-c", script])
 
     async def work() -> None:
         children = summaries.Summaries(reactor, 1)
         results: list[Any] = []
-        first = children.summarise(0)
+        first = children.summarise(0, Summary("a"))
         first.addErrback(results.append)
         await until(lambda: (tmp_path / "pid").exists() and not list_children())
         first.cancel()
         assert results[0].check(CancelledError)
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
         # The place is free for the next.
-        monkeypatch.setattr(summaries, "child_arguments", lambda: ["/bin/true"])
-        children.summarise(0).addErrback(results.append)
+        monkeypatch.setattr(summaries, "child_arguments", lambda _: ["/bin/true"])
+        children.summarise(0, Summary("a")).addErrback(results.append)
         await until(lambda: len(results) == 2)
         assert results[1].check(summaries.ChildFailed)
 

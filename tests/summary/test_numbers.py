@@ -1,58 +1,22 @@
-"""SUMMARY: what is a number, what the statistics are, and the child process that finds out."""
+"""SUMMARY of a file that holds nothing but numbers: what is one, and what the statistics are."""
 
 import math
 import os
 import re
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from fractions import Fraction
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from measuring import NUMERAL, assert_statistics, measuring, opened, summarise
 
 from filetransfer.summary import blocks, child, numerals
 from filetransfer.summary.blocks import NotANumber
-from filetransfer.summary.process import Statistics, child_arguments, parse_result
+from filetransfer.summary.process import Statistics
 
 # Each way octets become numbers: the rule itself, and two JSON parsers with the rule behind them.
 WAYS = ["exactly", "simdjson", "msgspec"]
-
-
-@contextmanager
-def measuring(way: str, max_numeral: int | None = None) -> Iterator[None]:
-    """Make `child.summarise` go one way, in blocks as small as the test likes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numerals, "SMALL_FILE", 2**40 if way == "exactly" else -1)
-        if way == "msgspec":
-            patch.setitem(sys.modules, "simdjson", None)
-        if max_numeral is not None:
-            patch.setattr(blocks, "MAX_NUMERAL", max_numeral)
-        yield
-
-
-@contextmanager
-def opened(octets: bytes) -> Iterator[int]:
-    """Give the descriptor of a file with a content, at another position than its start."""
-    descriptor = os.memfd_create("numbers")
-    try:
-        os.write(descriptor, octets)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def summarise(octets: bytes, way: str = "exactly", max_numeral: int | None = None) -> Statistics:
-    with measuring(way, max_numeral), opened(octets) as descriptor:
-        return Statistics(*child.summarise(descriptor))
-
-
-# ---------------------------------------------------------------------- oracles
-
-NUMERAL = re.compile(rb"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def read_by_the_book(octets: bytes, max_numeral: int) -> list[float] | tuple[int, int]:
@@ -65,32 +29,6 @@ def read_by_the_book(octets: bytes, max_numeral: int) -> list[float] | tuple[int
             return octets.count(b"\n", 0, match.start()) + 1, match.start()
         numbers.append(float(token))
     return numbers or (octets.count(b"\n") + 1, len(octets))
-
-
-def root(square: Fraction) -> float:
-    """Give a square root to more than binary64's precision, whatever the magnitude."""
-    return math.isqrt((square.numerator << 4800) // square.denominator) / (1 << 2400)
-
-
-def assert_statistics(statistics: Statistics, numbers: list[float]) -> None:
-    """Compare statistics with exact arithmetic."""
-    exact = [Fraction(number) for number in numbers]
-    total = sum(exact, Fraction())
-    mean = total / len(exact)
-    tolerance = sum(map(abs, exact), Fraction()) / len(exact) / 10**12
-    assert statistics.count == len(numbers)
-    assert statistics.max == max(numbers)
-    assert statistics.min == min(numbers)
-    # Where the exact mean lies between two denormals, the nearer is as near as can be.
-    half_of_the_smallest = Fraction(1, 2**1075)
-    assert abs(Fraction(statistics.mean) - mean) <= tolerance + half_of_the_smallest
-    if math.isinf(statistics.sum):
-        assert abs(total) >= (2 - Fraction(1, 2**53)) * 2**1023 - tolerance * len(exact)
-        assert (statistics.sum > 0) == (total > 0)
-    else:
-        assert abs(Fraction(statistics.sum) - total) <= tolerance * len(exact)
-    deviation = root(sum(((number - mean) ** 2 for number in exact), Fraction()) / len(exact))
-    assert statistics.stddev == pytest.approx(deviation, rel=1e-12, abs=5e-324)
 
 
 # ---------------------------------------------------------------------- what is a number
@@ -299,7 +237,7 @@ def test_no_block_is_left_for_the_rule(
     monkeypatch.setattr(blocks, "MAX_NUMERAL", 61)
     numbers = [10 ** (i % 13) for i in range(1000)]
     with opened((separator.join(map(str, numbers)) + separator).encode()) as descriptor:
-        turns = len(list(blocks.read_blocks(descriptor, os.fstat(descriptor).st_size)))
+        turns = len(list(blocks.Blocks(descriptor, 0, os.fstat(descriptor).st_size)))
         assert child.summarise(descriptor)[0] == len(numbers)
 
     assert len(texts) == turns + (not is_plain)
@@ -307,11 +245,11 @@ def test_no_block_is_left_for_the_rule(
 
 def test_growth_and_shrinking_are_no_fault() -> None:
     with opened(b"1\n2\n3\n4") as descriptor:
-        assert [bytes(block) for _, block in blocks.read_blocks(descriptor, 4)] == [
+        assert [bytes(block) for _, block in blocks.Blocks(descriptor, 0, 4)] == [
             b"1\n2\n",
             b"\n",
         ]
-        assert [bytes(block) for _, block in blocks.read_blocks(descriptor, 9)] == [
+        assert [bytes(block) for _, block in blocks.Blocks(descriptor, 0, 9)] == [
             b"1\n2\n3\n",
             b"4\n",
         ]
@@ -438,172 +376,4 @@ def test_it_is_asked_before_each_block_whether_it_is_wanted() -> None:
         opened(b"1\n2\n" * 4) as descriptor,
         pytest.raises(InterruptedError),
     ):
-        child.summarise(descriptor, lambda: next(answers))
-
-
-# ---------------------------------------------------------------------- the answer of the child
-
-
-def test_answer() -> None:
-    with opened(b"10\n44\n24\n26") as descriptor:
-        line = child.answer(descriptor, os.getppid())
-    assert line == "done 4 44.0 10.0 26.0 104.0 12.083045973594572\n"
-    assert parse_result(line.encode()) == Statistics(4, 44.0, 10.0, 26.0, 104.0, 12.083045973594572)
-
-
-def test_answer_of_a_sum_that_overflows() -> None:
-    with opened(b"1e308 " * 10) as descriptor:
-        statistics = parse_result(child.answer(descriptor, os.getppid()).encode())
-    assert statistics == Statistics(10, 1e308, 1e308, 1e308, math.inf, 0.0)
-
-
-def test_answer_that_refuses() -> None:
-    with opened(b"1\n2 two\xc3") as descriptor:
-        line = child.answer(descriptor, os.getppid())
-    assert line == "refused 2 4 'two\\xc3' is not a finite decimal number\n"
-    with pytest.raises(NotANumber) as caught:
-        parse_result(line.encode())
-    assert (caught.value.line, caught.value.octet) == (2, 4)
-    assert caught.value.reason == "'two\\xc3' is not a finite decimal number"
-
-
-@pytest.mark.parametrize(
-    "octets", [b"", b"done", b"done 1 2.0", b"refused", b"refused 1 x y", b"\xff", b"?"]
-)
-def test_no_result(octets: bytes) -> None:
-    with pytest.raises((ValueError, TypeError)) as caught:
-        parse_result(octets)
-    assert not isinstance(caught.value, NotANumber)
-
-
-# ---------------------------------------------------------------------- the process
-
-
-def run_child(path: Path, arguments: list[str] | None = None) -> tuple[bytes, bytes, int]:
-    """Run a child as the server does, and give its output, complaint and exit status."""
-    with path.open("rb") as file:
-        result = subprocess.run(
-            arguments or child_arguments(),
-            stdin=file,
-            capture_output=True,
-            check=False,
-            env={},
-            cwd="/",
-        )
-    return result.stdout, result.stderr, result.returncode
-
-
-def measure_child(path: Path) -> tuple[bytes, int]:
-    """Run a child from a small process, and give its output and its memory at the peak in octets.
-
-    A process counts what its parent had when it forked, and the tests have much.
-    """
-    code = (
-        "import os, resource, subprocess, sys\n"
-        f"subprocess.run([*{child_arguments()[:-1]}, str(os.getpid())], check=True)\n"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)"
-    )
-    output, complaint, status = run_child(path, [sys.executable, "-I", "-c", code])
-    assert status == 0
-    return output, int(complaint) * 1024
-
-
-def test_child_of_a_small_file(tmp_path: Path) -> None:
-    path = tmp_path / "numbers"
-    path.write_bytes(b"10\n44\n24\n26\n")
-
-    output, complaint, status = run_child(path)
-
-    assert (complaint, status) == (b"", 0)
-    assert parse_result(output).mean == 26.0
-
-
-def test_child_that_refuses_has_done_its_work(tmp_path: Path) -> None:
-    path = tmp_path / "numbers"
-    path.write_bytes(b"ten\n")
-
-    output, complaint, status = run_child(path)
-
-    assert (complaint, status) == (b"", 0)
-    with pytest.raises(NotANumber, match="line 1, octet 0: 'ten'"):
-        parse_result(output)
-
-
-MIB = 2**20
-
-
-@pytest.mark.parametrize(
-    ("piece", "times", "count"),
-    [
-        pytest.param(b"1\n" * MIB, 8, 8 * MIB, id="most numbers a block"),
-        pytest.param(b"1\n" * 130_000 + b"+1\n", 30, 3_900_030, id="most numbers, by the rule"),
-        pytest.param(b"1" + b" " * (32 * MIB), 1, 1, id="separators"),
-        pytest.param(
-            b"." + b"7" * (blocks.MAX_NUMERAL - 1) + b"\n", 100, 100, id="longest numerals"
-        ),
-    ],
-)
-def test_child_needs_less_than_64_mib(tmp_path: Path, piece: bytes, times: int, count: int) -> None:
-    path = tmp_path / "numbers"
-    path.write_bytes(piece * times)
-
-    output, peak = measure_child(path)
-
-    assert parse_result(output).count == count
-    assert MIB < peak < 64 * MIB
-
-
-def test_child_refuses_one_long_line_in_little_memory(tmp_path: Path) -> None:
-    path = tmp_path / "numbers"
-    path.write_bytes(b"1" * (100 * MIB))
-
-    output, peak = measure_child(path)
-
-    with pytest.raises(NotANumber, match="line 1, octet 0: a numeral of more than"):
-        parse_result(output)
-    assert MIB < peak < 64 * MIB
-
-
-def test_child_ends_with_its_parent(tmp_path: Path) -> None:
-    path = tmp_path / "numbers"
-    path.write_bytes(b"1\n" * MIB)
-    nobody = "0"
-
-    output, complaint, status = run_child(path, [*child_arguments()[:-1], nobody])
-
-    assert (output, status) == (b"", 1)
-    assert b"no longer wanted" in complaint
-
-
-def run_code(code: str) -> list[str]:
-    """Give what a fresh interpreter prints, as words."""
-    environment = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
-    command = [sys.executable, "-I", "-c", code]
-    result = subprocess.run(command, env=environment, capture_output=True, check=True, text=True)
-    return result.stdout.split()
-
-
-def test_child_starts_with_little() -> None:
-    costly = {"dataclasses", "json", "numpy", "pathlib", "simdjson", "twisted", "typing"}
-
-    modules = run_code(
-        "import sys; before = set(sys.modules)\n"
-        "from filetransfer.summary import child\n"
-        "child.restrict_process()\n"
-        "from filetransfer.summary import moments, numerals\n"
-        "print(*(name for name in set(sys.modules) - before if sys.modules[name] is not None))"
-    )
-
-    assert not costly.intersection(modules)
-
-
-def test_child_restricts_itself() -> None:
-    values = run_code(
-        "import os, resource, signal\n"
-        "from filetransfer.summary import child\n"
-        "child.restrict_process()\n"
-        "print(os.nice(0), *resource.getrlimit(resource.RLIMIT_CORE),\n"
-        "      resource.getrlimit(resource.RLIMIT_DATA)[0], signal.getsignal(signal.SIGINT).name)"
-    )
-
-    assert values == [str(min(19, os.nice(0) + 10)), "0", "0", str(2**27), "SIG_IGN"]
+        child.summarise(descriptor, is_wanted=lambda: next(answers))
