@@ -20,7 +20,7 @@ from filetransfer.errors import (
     Unsupported,
 )
 from filetransfer.names import Path, check_path
-from filetransfer.server.directories import stat
+from filetransfer.server.directories import delete, list_, make_directory, stat
 from filetransfer.server.exchange import Answer, Exchange
 from filetransfer.server.sending import OutgoingFile
 from filetransfer.server.uploads import put
@@ -245,12 +245,15 @@ EXCHANGES: dict[type, Callable[[Exchange, Any], Answer]] = {
     Digest: digest,
     Authenticate: authenticate,
     Unknown: unknown,
-    List: not_yet,
+    List: list_,
     Stat: stat,
-    Delete: not_yet,
-    MakeDirectory: not_yet,
+    Delete: delete,
+    MakeDirectory: make_directory,
     Copy: not_yet,
     Malformed: malformed,
 }
 
-REQUEST_NAMES = ["PUT", "GET", "CHANGE", "SUMMARY", "HELP", "DIGEST"]
+REQUEST_NAMES = [
+    *("PUT", "GET", "CHANGE", "SUMMARY", "HELP", "LIST", "STAT", "DELETE", "MAKE_DIRECTORY"),
+    "DIGEST",
+]
