@@ -1,19 +1,4 @@
-"""Uploads that can be resumed: kept when they are cut off, and found again by their token.
-
-In the directory of parts, for each such upload:
-
-    KEY.part       what has arrived
-    KEY.sidecar    what it belongs to, the digest of each window, and what became of it (see ``sidecar.py``)
-
-KEY is made from token and identity, so that nobody finds the upload of somebody else. What is there means:
-
-    sidecar and part       cut off; goes on after the last window that agrees with its record
-    sidecar with outcome   published
-    anything else          a crash came in between; removed at the next start
-
-A part is made after its sidecar. Publishing renames the part; the outcome is written when the rename is on stable
-storage, and synced before the upload is acknowledged: an outcome on the disk is never ahead of the file. A power cut
-between the two leaves a file that nobody was told of, and the peer sends it again.
+"""Uploads that can be resumed: who has them, and for how long. What the disk holds of them: see ``kept.py``.
 
 **Who has an upload.** The newest connection does. Whoever asks for an upload (``begin``, ``stat``, ``delete``) takes it
 away from its owner: the owner's ``on_taken`` stops what moves octets, the rest is digested, and the owner's descriptor
@@ -32,10 +17,10 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from filetransfer.digests import Digest, start_digest
+from filetransfer.digests import start_digest
 from filetransfer.errors import (
     Busy,
     Cancelled,
@@ -46,7 +31,6 @@ from filetransfer.errors import (
     refusal_from_os_error,
 )
 from filetransfer.names import Path
-from filetransfer.store.beneath import close_quietly
 from filetransfer.store.interface import (
     NO_DIGESTS,
     NO_TERMS,
@@ -56,16 +40,9 @@ from filetransfer.store.interface import (
     Terms,
     UnfinishedUpload,
 )
+from filetransfer.store.kept import KeptFiles, Verified, list_names, make_key, name_part
 from filetransfer.store.parts import Parts, StoreUpload
-from filetransfer.store.sidecar import (
-    WINDOW,
-    Outcome,
-    Purpose,
-    Sidecar,
-    Window,
-    create_sidecar,
-    open_sidecar,
-)
+from filetransfer.store.sidecar import WINDOW, Outcome, Purpose, Sidecar, Window
 from filetransfer.store.space import Claim
 from filetransfer.store.upload import Progress
 
@@ -80,23 +57,8 @@ KEEP_SECONDS = 24 * 3600.0
 
 _MAX_WAIT_SECONDS = 50.0
 _TAKEN_OVER = "another connection has taken this upload over"
-_PART = ".part"
-_SIDECAR = ".sidecar"
 
 _logger = logging.getLogger("filetransfer.store")
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """How far a part has come, octet by octet.
-
-    Attributes:
-        progress: of the whole.
-        window: running digest of the octets in the last window, which is not full.
-    """
-
-    progress: Progress
-    window: Digest
 
 
 @dataclass(slots=True, eq=False)
@@ -130,6 +92,7 @@ class Resumables:
 
     def __init__(self, parts: Parts, keep_seconds: float = KEEP_SECONDS) -> None:
         self._parts = parts
+        self._files = KeptFiles(parts.directory)
         self._keep_seconds = keep_seconds
         self._entries: dict[str, _Entry] = {}
         self._held: set[str] = set()
@@ -137,34 +100,13 @@ class Resumables:
 
     def load(self) -> set[str]:
         """Find what an earlier run kept; give the names of the files that stay. Raises OSError."""
-        names = self._parts.list_files()
-        kept = set()
-        for name in names:
-            key, _, ending = name.rpartition(".")
-            if f".{ending}" == _SIDECAR and self._load_entry(key, key + _PART in names):
-                kept |= {name, key + _PART}
-        return kept
-
-    def _load_entry(self, key: str, has_part: bool) -> bool:
-        try:
-            sidecar = open_sidecar(self._parts.directory, key + _SIDECAR)
-            if sidecar is None:
-                return False
-            try:
-                last_used = os.fstat(sidecar.fileno()).st_mtime
-                is_published = not has_part and sidecar.read_outcome() is not None
-                octets = sum(window.count for window in sidecar.read_windows())
-            finally:
-                sidecar.close()
-        except OSError as error:
-            # No reason not to start: the upload begins again.
-            _logger.warning("a sidecar could not be read: %s", error.strerror)
-            return False
-        entry = _Entry(sidecar.purpose, last_used, octets, is_published)
-        if self._is_stale(entry) or not (has_part or is_published):
-            return False
-        self._entries[key] = entry
-        return True
+        names: set[str] = set()
+        for key, found in self._files.find(self._parts.list_files()).items():
+            entry = _Entry(found.purpose, found.last_used, found.octets, found.is_published)
+            if not self._is_stale(entry):
+                self._entries[key] = entry
+                names |= list_names(key)
+        return names
 
     def begin(self, path: Path, size: int, resumption: Resumption) -> ResumableUpload:
         """See :meth:`Store.open_upload <filetransfer.store.interface.Store.open_upload>`."""
@@ -192,7 +134,7 @@ class Resumables:
             purpose = entry.purpose
             try:
                 if entry.is_published:
-                    outcome = self._read_outcome(key)
+                    outcome = self._files.read_outcome(key)
                     return PublishedUpload(purpose.path, purpose.size, outcome.etag, outcome.digest)
                 progress = self._verify(key, entry).progress
             except OSError as error:
@@ -269,7 +211,7 @@ class Resumables:
     def _begin_afresh(self, key: str, purpose: Purpose, resumption: Resumption) -> ResumableUpload:
         claim = self._parts.space.claim(purpose.size)
         self._remove(key)
-        sidecar = create_sidecar(self._parts.directory, key + _SIDECAR, purpose)
+        sidecar = self._files.create(key, purpose)
         try:
             upload = ResumableUpload(self._parts, self, key, sidecar, claim, resumption, None)
         except RequestRefused:
@@ -290,7 +232,7 @@ class Resumables:
         if offset != resumption.offset:
             raise OffsetMismatch(f"the upload goes on at {offset}")
         claim = self._parts.space.claim(max(entry.purpose.size - offset, 0))
-        sidecar = self._open_sidecar(key)
+        sidecar = self._files.open(key)
         # From here on the running digests belong to the upload: what fails now is read again by the next one.
         entry.verified = None
         try:
@@ -305,42 +247,13 @@ class Resumables:
     def _verify(self, key: str, entry: _Entry) -> Verified:
         """Give how far a held part has come."""
         if entry.verified is None:
-            sidecar = self._open_sidecar(key)
-            try:
-                windows = sidecar.read_windows()
-            finally:
-                sidecar.close()
-            name = key + _PART
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(name, flags, dir_fd=self._parts.directory.fileno())
-            try:
-                entry.verified = _verify_windows(descriptor, windows)
-            finally:
-                close_quietly(descriptor)
+            entry.verified = self._files.verify(key)
             entry.octets = entry.verified.progress.offset
         return entry.verified
 
-    def _open_sidecar(self, key: str) -> Sidecar:
-        sidecar = open_sidecar(self._parts.directory, key + _SIDECAR)
-        if sidecar is None:
-            raise NotFound("what is known of the upload was lost: start afresh")
-        return sidecar
-
-    def _read_outcome(self, key: str) -> Outcome:
-        sidecar = self._open_sidecar(key)
-        try:
-            outcome = sidecar.read_outcome()
-        finally:
-            sidecar.close()
-        if outcome is None:
-            raise NotFound("what is known of the upload was lost: start afresh")
-        return outcome
-
     def _remove(self, key: str) -> None:
         """Remove a held upload; does nothing when there is none."""
-        for ending in (_PART, _SIDECAR):
-            with suppress(FileNotFoundError):
-                os.unlink(key + ending, dir_fd=self._parts.directory.fileno())
+        self._files.remove(key)
         with self._changed:
             self._entries.pop(key, None)
 
@@ -459,7 +372,7 @@ class ResumableUpload(StoreUpload):
         self._digesting = threading.RLock()
         self._window = start_digest() if verified is None else verified.window
         progress = None if verified is None else verified.progress
-        super().__init__(parts, sidecar.purpose.path, claim, key + _PART, progress)
+        super().__init__(parts, sidecar.purpose.path, claim, name_part(key), progress)
         if progress is not None:
             try:
                 # What was not recorded before the cut must not be behind the new octets.
@@ -590,40 +503,3 @@ class ResumableUpload(StoreUpload):
     def _close_files(self) -> None:
         super().close()
         self._sidecar.close()
-
-
-def make_key(token: bytes, identity: str) -> str:
-    """Give the name of an upload's files, from which nobody learns the token."""
-    # hashlib loads OpenSSL: not for those who never resume.
-    import hashlib
-
-    return hashlib.sha256(token + identity.encode()).hexdigest()[:40]
-
-
-def _verify_windows(descriptor: int, windows: list[Window]) -> Verified:
-    """Read a part as far as it agrees with its records. Raises OSError."""
-    whole, current = start_digest(), start_digest()
-    buffer = memoryview(bytearray(WINDOW))
-    offset = 0
-    for window in windows:
-        octets = buffer[: _read_window(descriptor, buffer[: window.count], offset)]
-        running = start_digest()
-        running.update(octets)
-        if len(octets) < window.count or running.digest() != window.digest:
-            break
-        whole.update(octets)
-        offset += window.count
-        if window.count < WINDOW:
-            current = running
-    return Verified(Progress(offset, whole), current)
-
-
-def _read_window(descriptor: int, buffer: memoryview, offset: int) -> int:
-    """Fill the buffer; give the octets there are, fewer at the end of the file."""
-    done = 0
-    while done < len(buffer):
-        count = os.preadv(descriptor, [buffer[done:]], offset + done)
-        if not count:
-            break
-        done += count
-    return done

@@ -20,6 +20,7 @@ from filetransfer.store import (
     contents,
     directory,
     files,
+    kept,
     listing,
     parts,
     records,
@@ -36,8 +37,8 @@ from filetransfer.store import (
 )
 
 _MODULES = (
-    *(beneath, calls, commit, contents, directory, files, listing, parts, records, renamer),
-    *(resume, scrub, sidecar, space, stable, terms, trash, tree, upload),
+    *(beneath, calls, commit, contents, directory, files, kept, listing, parts, records),
+    *(renamer, resume, scrub, sidecar, space, stable, terms, trash, tree, upload),
 )
 _CALLS = [
     *("open", "close", "mkdir", "rmdir", "chmod", "fchmod", "stat", "fstat", "statvfs", "access"),

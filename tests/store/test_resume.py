@@ -27,7 +27,7 @@ from filetransfer.errors import (
     RequestRefused,
 )
 from filetransfer.names import Path
-from filetransfer.store import resume, sidecar
+from filetransfer.store import kept, resume, sidecar
 from filetransfer.store.interface import (
     Publish,
     PublishedUpload,
@@ -666,7 +666,7 @@ class TestWhatIsKept:
             for n in range(3):
                 cut_off(rig, WINDOW, token=bytes([n]) * 16)
                 os.utime(
-                    root / ".ft-store/parts" / f"{resume.make_key(bytes([n]) * 16, '')}.sidecar",
+                    root / ".ft-store/parts" / f"{kept.make_key(bytes([n]) * 16, '')}.sidecar",
                     (time.time() - 100 + n,) * 2,
                 )
         with open_rig(root, durability="none") as rig:
@@ -710,7 +710,7 @@ class TestWhatIsKept:
         with open_rig(root) as rig:
             cut_off(rig, 10)
             faults.arm(0, errno.EIO, only="unlink")
-            rig.store._resumables._evict([resume.make_key(TOKEN, "")])
+            rig.store._resumables._evict([kept.make_key(TOKEN, "")])
             assert "could not be removed" in caplog.text
 
     def test_what_cannot_be_synced_is_not_kept(
@@ -745,7 +745,7 @@ def cut_and_go_on(rig: Rig) -> None:
 
 def start_and_go_on(rig: Rig) -> None:
     begin(rig).keep()
-    entry = rig.store._resumables._entries.get(resume.make_key(TOKEN, ""))
+    entry = rig.store._resumables._entries.get(kept.make_key(TOKEN, ""))
     if entry is not None:
         # As after a start: it is read again.
         entry.verified = None
