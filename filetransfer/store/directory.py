@@ -24,6 +24,8 @@ from filetransfer.names import RESERVED_PREFIX, Path, split_path
 from filetransfer.store import calls
 from filetransfer.store.beneath import HeldDirectory, Root, close_quietly
 from filetransfer.store.commit import CommitQueue
+from filetransfer.store.contents import go_on
+from filetransfer.store.copying import copy_file
 from filetransfer.store.files import FileDownload
 from filetransfer.store.interface import (
     NO_TERMS,
@@ -39,7 +41,7 @@ from filetransfer.store.parts import Parts, StoreUpload
 from filetransfer.store.resume import KEEP_SECONDS, Resumables
 from filetransfer.store.space import Space
 from filetransfer.store.stable import Durability, Storage, check_writable, choose_storage
-from filetransfer.store.terms import check_terms, look_at
+from filetransfer.store.terms import check_etag, check_terms, look_at
 from filetransfer.store.trash import Trash
 
 STORE_DIRECTORY = f"{RESERVED_PREFIX}store"
@@ -112,6 +114,11 @@ class DirectoryStore:
             self._opened = opened.pop_all()
 
     @property
+    def durability(self) -> Durability:
+        """``full``: what was acknowledged survives a power cut. ``none``: it may be lost."""
+        return "full" if self._storage.waits else "none"
+
+    @property
     def is_read_only(self) -> bool:
         """Whether every change is refused: by the setting, or since the disk failed twice."""
         return self._storage.is_read_only
@@ -165,6 +172,31 @@ class DirectoryStore:
             return self._parts.create(path, size)
         return self._resumables.begin(path, size, resumption)
 
+    def open_copy(
+        self,
+        path: Path,
+        to: Path,
+        *,
+        if_match: str | None = None,
+        terms: Terms = NO_TERMS,
+        should_stop: Callable[[], bool] = go_on,
+    ) -> StoreUpload:
+        """See :meth:`Store.open_copy <filetransfer.store.interface.Store.open_copy>`."""
+        check_writable(self._storage)
+        source = self.open_download(path)
+        try:
+            check_etag(source.etag, if_match)
+            self._check_target(to, terms, about="to")
+            upload = self._parts.create(to, source.size)
+            try:
+                copy_file(source, upload, should_stop)
+            except BaseException:
+                upload.abort()
+                raise
+        finally:
+            source.close()
+        return upload
+
     def check_upload(self, path: Path, size: int) -> None:
         """See :meth:`Store.check_upload <filetransfer.store.interface.Store.check_upload>`."""
         check_writable(self._storage)
@@ -192,19 +224,20 @@ class DirectoryStore:
         self._trash.close()
         self._opened.close()
 
-    def _check_target(self, path: Path, terms: Terms) -> None:
+    def _check_target(self, path: Path, terms: Terms, about: str = "path") -> None:
         parent, name = split_path(path)
         try:
             directory = self._root.open_directory(parent)
         except FileNotFoundError as error:
             if not terms.makes_parents:
-                raise refusal_from_os_error(error, about="path") from error
-            check_terms(None, terms)
+                raise refusal_from_os_error(error, about=about) from error
+            check_terms(None, terms, about=about)
             return
         except OSError as error:
-            raise refusal_from_os_error(error, about="path") from error
+            raise refusal_from_os_error(error, about=about) from error
         try:
-            check_terms(look_at(name.encode(), directory.fileno()), terms)
+            status = look_at(name.encode(), directory.fileno(), about=about)
+            check_terms(status, terms, about=about)
         finally:
             directory.close()
 

@@ -13,7 +13,7 @@ from filetransfer.store.beneath import close_quietly
 from filetransfer.store.contents import compute_digest, go_on
 from filetransfer.store.records import compute_etag, is_marked, parse_record, read_attribute
 
-_DAMAGED = "the file is damaged on the server's disk: it must be sent again, or restored there"
+DAMAGED = "the file is damaged on the server's disk: it must be sent again, or restored there"
 _WOULD_BLOCK = (errno.EAGAIN, errno.EOPNOTSUPP)
 
 
@@ -44,7 +44,7 @@ class FileDownload:
                 raise IsDirectory("is a directory or a special file", about="path")
             self._attribute = _read_attribute(descriptor)
             if is_marked(self._attribute, status):
-                raise Internal(_DAMAGED, about="path")
+                raise Internal(DAMAGED, about="path")
         except OSError as error:
             self.close()
             raise refusal_from_os_error(error, about="path") from error
@@ -134,6 +134,16 @@ class FileDownload:
             Unsupported, Cancelled, Internal, RequestRefused: see :func:`~filetransfer.store.contents.compute_digest`.
         """
         digest = compute_digest(self._descriptor, self.size, algorithm, should_stop)
+        self.check_unchanged()
+        return digest
+
+    def check_unchanged(self) -> None:
+        """Refuse what was read of it if somebody outside the store may have changed it since it was opened.
+
+        Raises:
+            Busy: its size or its time of modification is another.
+            RequestRefused: the leaf for a failed system call.
+        """
         try:
             status = os.fstat(self._descriptor)
         except OSError as error:
@@ -141,7 +151,6 @@ class FileDownload:
         # Not the etag: another name changes that, too.
         if (status.st_size, status.st_mtime_ns) != (self.size, self.modified):
             raise Busy("the file was changed while it was read: try again later", about="path")
-        return digest
 
     def close(self) -> None:
         """Close it; a second call does nothing."""

@@ -347,6 +347,10 @@ class Store(Protocol):
     """A served root."""
 
     @property
+    def durability(self) -> Literal["full", "none"]:
+        """``full``: what was acknowledged survives a power cut. ``none``: it may be lost."""
+
+    @property
     def is_read_only(self) -> bool:
         """Whether every change is refused: by the setting, or since the disk failed twice."""
 
@@ -410,6 +414,35 @@ class Store(Protocol):
             NotFound: its parent directory is missing, and may not be made. IsDirectory: the path is a directory or a
             special file.
             NotPermitted: the store is read-only.
+        """
+
+    def open_copy(
+        self,
+        path: Path,
+        to: Path,
+        *,
+        if_match: str | None = None,
+        terms: Terms = NO_TERMS,
+        should_stop: Callable[[], bool] = ...,
+    ) -> Upload:
+        """Copy a file into a new upload, which the caller then prepares and publishes on the same terms; blocks.
+
+        What is recorded of the source's digest holds for the copy. Time and mode are those of a new file, unless the
+        terms say others.
+
+        Args:
+            path: of the source.
+            to: where the copy will be published.
+            if_match: the etag that the source must have; None for any.
+            terms: for the copy.
+            should_stop: asked about every few milliseconds, in this thread.
+
+        Raises:
+            NotFound, IsDirectory, PreconditionFailed, Internal: of the source, and about ``path``: see
+                :meth:`open_download`.
+            Exists, NotFound, IsDirectory, PreconditionFailed: of the copy, and about ``to``: see :meth:`open_upload`.
+            Busy: somebody outside the store changes the source. Cancelled: told to stop.
+            NoSpace: there is no room. NotPermitted: the store is read-only.
         """
 
     def check_upload(self, path: Path, size: int) -> None:

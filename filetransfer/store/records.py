@@ -39,6 +39,12 @@ ATTRIBUTE = "user.filetransfer.digest"
 UNSUPPORTED = (errno.ENOTSUP, errno.ENOSYS)
 """What a system call says where there are no extended attributes."""
 
+GRAIN_NANOSECONDS = 20_000_000
+"""A file modified less than this ago could be modified again without another modification time.
+
+One tick of the slowest clock that Linux gives its files (CONFIG_HZ=100), twice.
+"""
+
 _GOOD = b"1"
 _DAMAGED = b"!"
 # As text it is encoded at every call: 0.3 µs of 1.4.

@@ -44,6 +44,7 @@ from filetransfer.store import calls
 from filetransfer.store.beneath import Root, close_quietly
 from filetransfer.store.directory import STORE_DIRECTORY
 from filetransfer.store.records import (
+    GRAIN_NANOSECONDS,
     UNSUPPORTED,
     Record,
     parse_record,
@@ -55,8 +56,6 @@ WINDOW = 512 * 1024
 """Octets read at a time: 12 GB/s a core from 256 KiB to 4 MiB, and smaller is stopped sooner."""
 
 _MAX_TRIES = 3
-# One tick of the slowest clock that Linux gives its files (CONFIG_HZ=100), twice.
-_GRAIN_NANOSECONDS = 20_000_000
 
 # include/uapi/linux/fs.h, since Linux 6.14: what a read brings into the page cache leaves it again, and what was there
 # stays, so that a scrub does not push out what the daemon serves.
@@ -370,8 +369,8 @@ class _Stopped(Exception):
 def _settle(descriptor: int) -> os.stat_result:
     """Give the state of a file; what is modified from now on has another modification time."""
     status = os.fstat(descriptor)
-    if 0 <= time.time_ns() - status.st_mtime_ns < _GRAIN_NANOSECONDS:
-        time.sleep(_GRAIN_NANOSECONDS / 1e9)
+    if 0 <= time.time_ns() - status.st_mtime_ns < GRAIN_NANOSECONDS:
+        time.sleep(GRAIN_NANOSECONDS / 1e9)
         status = os.fstat(descriptor)
     return status
 

@@ -64,9 +64,15 @@ def check_terms(status: os.stat_result | None, terms: Terms, *, about: str = "pa
     check_match(status, terms.if_match, about=about)
 
 
-def check_match(status: os.stat_result, etag: str | None, *, about: str = "path") -> None:
-    """Refuse unless a file has an etag; None: any will do. Raises PreconditionFailed."""
-    if etag is not None and compute_etag(status) != etag:
+def check_match(status: os.stat_result, wanted: str | None, *, about: str = "path") -> None:
+    """Refuse unless what is there has the wanted etag; None: any will do. Raises PreconditionFailed."""
+    if wanted is not None:
+        check_etag(compute_etag(status), wanted, about=about)
+
+
+def check_etag(etag: str, wanted: str | None, *, about: str = "path") -> None:
+    """As :func:`check_match`, for an etag that is known."""
+    if wanted is not None and etag != wanted:
         raise PreconditionFailed("it has changed since: look at it again first", about=about)
 
 

@@ -18,6 +18,7 @@ from filetransfer.store import (
     calls,
     commit,
     contents,
+    copying,
     directory,
     files,
     kept,
@@ -37,24 +38,13 @@ from filetransfer.store import (
 )
 
 _MODULES = (
-    *(beneath, calls, commit, contents, directory, files, kept, listing, parts, records),
+    *(beneath, calls, commit, contents, copying, directory, files, kept, listing, parts, records),
     *(renamer, resume, scrub, sidecar, space, stable, terms, trash, tree, upload),
 )
 _CALLS = [
     *("open", "close", "mkdir", "rmdir", "chmod", "fchmod", "stat", "fstat", "statvfs", "access"),
-    *(
-        "rename",
-        "link",
-        "unlink",
-        "scandir",
-        "pread",
-        "preadv",
-        "pwrite",
-        "ftruncate",
-        "fsync",
-        "utime",
-    ),
-    *("setxattr", "getxattr", "posix_fadvise"),
+    *("rename", "link", "unlink", "scandir", "listdir", "pread", "preadv", "pwrite", "ftruncate"),
+    *("fsync", "utime", "setxattr", "getxattr", "copy_file_range", "posix_fadvise"),
 ]
 
 
@@ -140,5 +130,6 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
             monkeypatch.setattr(module, "os", faulty_os)
     monkeypatch.setattr(calls, "_syscall", faults.wrap_foreign("openat2", calls._syscall))
     monkeypatch.setattr(calls, "_renameat2", faults.wrap_foreign("renameat2", calls._renameat2))
+    monkeypatch.setattr(copying.fcntl, "ioctl", faults.wrap("ioctl", fcntl.ioctl))
     monkeypatch.setattr(directory.fcntl, "flock", faults.wrap("flock", fcntl.flock))
     return faults
