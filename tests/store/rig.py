@@ -114,13 +114,15 @@ class Rig:
 
     def list_files(self) -> dict[str, bytes]:
         """Give every regular file that a request may name, read behind the store's back."""
-        return {
-            name: path.read_bytes()
-            for path in self.root.rglob("*")
-            if not (name := str(path.relative_to(self.root))).startswith(".ft-store")
-            and path.is_file()
-            and not path.is_symlink()
-        }
+        found = {}
+        for directory, directories, names in os.walk(self.root):
+            # The trash is being emptied.
+            directories[:] = [name for name in directories if name != ".ft-store"]
+            for name in names:
+                path = LocalPath(directory, name)
+                if path.is_file() and not path.is_symlink():
+                    found[str(path.relative_to(self.root))] = path.read_bytes()
+        return found
 
     def list_parts(self) -> list[str]:
         """Give the names of the parts there are."""
