@@ -17,6 +17,8 @@ Commits run concurrently: a hundred pipelined PUTs reach the disk together.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NoReturn, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -51,8 +53,8 @@ from filetransfer.wire.messages import (
 )
 
 SOFTWARE = f"filetransfer {__version__}"
-FEATURES = ("digests", "ranges")
-"""What this server does of what a server need not do; the words are in docs/protocol.rst."""
+FEATURES = ("digests", "resume")
+"""What this server promises; the words, and two more, are in docs/protocol.rst."""
 MAX_IN_PROGRESS = 256
 MAX_HELD_OCTETS = 1024 * 1024
 WORKING_SECONDS = 10.0
@@ -444,7 +446,6 @@ class FileTransferFactory(Factory):
         store: the served root; set before the first connection is made.
         summaries: the child processes that read files of numbers.
         reactor: calls back later.
-        greeting: what is said first in version 2.
         turns: at the work that takes long.
         connections: those that are open.
         works: the coroutines of requests that have not ended; some go on a little when the peer is gone.
@@ -455,18 +456,32 @@ class FileTransferFactory(Factory):
     noisy = False
 
     def __init__(
-        self, summaries: Summaries, reactor: Any, *, has_bare_summary: bool = False
+        self,
+        summaries: Summaries,
+        reactor: Any,
+        *,
+        has_bare_summary: bool = False,
+        features: Sequence[str] = FEATURES,
     ) -> None:
         self.store: Store
         self.summaries = summaries
         self.reactor = reactor
         self.has_bare_summary = has_bare_summary
-        self.greeting = Greeting(2, SOFTWARE, list(FEATURES), dict(LIMITS))
+        self._features = features
+        self._greeting = Greeting(2, SOFTWARE, limits=dict(LIMITS))
         self.turns = Turns()
         self.connections: set[FileTransferProtocol] = set()
         self.works: set[Deferred[Any]] = set()
         self.is_draining = False
         self._put_off: dict[FileTransferProtocol, None] | None = None
+
+    @property
+    def greeting(self) -> Greeting:
+        """What is said first in version 2. Connections share it: each holds it until its version is chosen."""
+        features = [*self._features, *(["read-only"] if self.store.is_read_only else [])]
+        if features != self._greeting.features:
+            self._greeting = replace(self._greeting, features=features)
+        return self._greeting
 
     def tell_of_commits(self, commits: list[Commit]) -> None:
         """Tell the exchanges of a batch of finished commits.

@@ -33,7 +33,7 @@ from filetransfer.server.logs import Log
 from filetransfer.server.notify import Notifier
 from filetransfer.server.privileges import PrivilegesKept, drop_privileges
 from filetransfer.server.process import raise_descriptor_limit, use_monotonic_clock
-from filetransfer.server.protocol import FileTransferFactory, describe_address
+from filetransfer.server.protocol import FEATURES, FileTransferFactory, describe_address
 from filetransfer.server.sandbox import Places, confine_process, list_places
 from filetransfer.server.settings import Options, Settings, TLSSettings, read_settings
 from filetransfer.server.signals import Signals
@@ -96,7 +96,10 @@ class Daemon(Service):
         self._is_exiting = False
         self._umask = PRIVATE_UMASK
         self._factory = FileTransferFactory(
-            Summaries(self._reactor), self._reactor, has_bare_summary=settings.summary == "bare"
+            Summaries(self._reactor),
+            self._reactor,
+            has_bare_summary=settings.summary == "bare",
+            features=[*FEATURES, *(["durable"] if settings.durability == "full" else [])],
         )
         self.signals = Signals(self._reactor, self.end)
 

@@ -161,6 +161,8 @@ class MemoryStore:
         open_uploads: those that were neither published nor aborted.
     """
 
+    is_read_only = False
+
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.submitted: deque[Sequence[Commit]] = deque()

@@ -1,9 +1,11 @@
 """The daemon in version 2, over real sockets and above a real directory: requests and what becomes of them."""
 
+import errno
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from doubles import DONE, HELP, HELP_REPLY, content, get, put
@@ -13,6 +15,7 @@ from speaking import Speaker, call_in_version_2, xxh3
 
 from filetransfer.digests import start_digest
 from filetransfer.errors import Cancelled
+from filetransfer.store import stable
 from filetransfer.wire.messages import (
     Authenticate,
     BodyEnd,
@@ -65,7 +68,45 @@ async def test_greeting(serving: Serving, speaker: Speaker) -> None:
     assert greeting.version == 2
     assert greeting.software.startswith("filetransfer ")
     assert greeting.limits == {"path": 4096, "head": 65536, "chunk": 1 << 24, "pipeline": 256}
+    assert greeting.features == ["digests", "resume", "durable"]
     assert greeting.mechanisms == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "features"),
+    [
+        ({"durability": "none"}, ["digests", "resume"]),
+        (
+            {"durability": "full", "is_read_only": True},
+            ["digests", "resume", "durable", "read-only"],
+        ),
+    ],
+)
+def test_features(tmp_path: Path, settings: dict[str, Any], features: list[str]) -> None:
+    async def work() -> None:
+        (tmp_path / "root").mkdir()
+        async with serve(tmp_path / "root", **settings) as serving:
+            speaker = await call_in_version_2(serving)
+            assert speaker.greeting is not None
+            assert speaker.greeting.features == features
+            assert (await speaker.ask(Help())).response.features == features
+            speaker.lose()
+
+    run(work())
+
+
+def test_a_disk_that_failed_twice_is_said(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with serve(tmp_path / "root", durability="full") as serving:
+            speaker = await call_in_version_2(serving)
+            with mock.patch.object(stable.os, "fsync", side_effect=OSError(errno.EIO, "no")):
+                for _ in range(2):
+                    assert (await speaker.put("name", b"octets")).error == "internal"
+            assert (await speaker.put("name", b"octets")).error == "not-permitted"
+            assert "read-only" in (await speaker.ask(Help())).response.features
+            speaker.lose()
+
+    run(work())
 
 
 def test_versions_side_by_side(tmp_path: Path) -> None:
