@@ -23,6 +23,7 @@ from filetransfer.errors import (
     SourceChanged,
     TransferInterrupted,
     TransferTimeout,
+    Untrusted,
 )
 
 
@@ -50,6 +51,7 @@ class ExitStatus(IntEnum):
     SOME_FAILED = 23, "some of several failed, or all of them for different reasons"
     SOURCE_CHANGED = 24, "a local file changed or vanished while it was read"
     NO_SPACE = 26, "no space left, on the server or here"
+    UNTRUSTED = 27, "over TLS, the server has not proved who it is, or does not accept this client"
     TIMEOUT = 30, "nothing moved for --timeout seconds"
     CONNECT_TIMEOUT = 35, "no connection within --connect-timeout seconds"
     INTERRUPTED = 130, "ended by Ctrl-C (SIGINT)"
@@ -86,6 +88,7 @@ _STATUSES: tuple[tuple[type[BaseException], ExitStatus], ...] = (
     (TransferTimeout, ExitStatus.TIMEOUT),
     (TransferInterrupted, ExitStatus.TEMPORARY),
     (RemoteProtocolError, ExitStatus.PROTOCOL),
+    (Untrusted, ExitStatus.UNTRUSTED),
 )
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from filetransfer.cli.profiles import Profile, Profiles, find_settings_file
-from filetransfer.cli.values import PROMISES, NamesType, RateType, ServerType
+from filetransfer.cli.values import PROMISES, NamesType, PinsType, RateType, ServerType
 
 
 class EnvironmentOption(click.Option):
@@ -86,9 +86,41 @@ COMMON: tuple[click.Option, ...] = (
     EnvironmentOption(
         ["--server"],
         type=ServerType(),
-        default="localhost:9000",
+        default="localhost",
         show_default=True,
-        help="The server; an IPv6 address with a port as [::1]:9000.",
+        help="The server; an IPv6 address with a port as [::1]:9000. Without a port it is 9000, or 9001 over TLS.",
+    ),
+    EnvironmentOption(
+        ["--tls/--no-tls"],
+        default=None,
+        help="Speak over TLS, as tls:// before the server's name says, or in the clear even to a server that was "
+        "reached over TLS before.",
+    ),
+    EnvironmentOption(
+        ["--ca-file"],
+        metavar="FILE",
+        help="Over TLS, believe the authorities in this file (PEM) rather than those that this machine knows.",
+    ),
+    EnvironmentOption(
+        ["--pin"],
+        type=PinsType(),
+        help="Over TLS, believe a server with this key, sha256:...; its certificate is not looked at, unless there "
+        "is a --ca-file.",
+    ),
+    EnvironmentOption(
+        ["--trust-on-first-use"],
+        is_flag=True,
+        help="Over TLS, believe a server that is not known yet, and from then on only by the key that it has now.",
+    ),
+    EnvironmentOption(
+        ["--certificate"],
+        metavar="FILE",
+        help="Over TLS, show this certificate (PEM) to a server that asks for one.",
+    ),
+    EnvironmentOption(
+        ["--private-key"],
+        metavar="FILE",
+        help="Its private key (PEM), unless it is in the same file.",
     ),
     EnvironmentOption(["-4", "--ipv4"], is_flag=True, help="Use IPv4 only."),
     EnvironmentOption(["-6", "--ipv6"], is_flag=True, help="Use IPv6 only."),

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from filetransfer.cli.console import Verbosity
 from filetransfer.cli.options import Chosen, choose_values
+from filetransfer.cli.trusting import TrustSettings, read_trust_settings
 from filetransfer.cli.values import Server
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class Settings:
     """What holds for every command.
 
     Attributes:
-        server: whom to ask.
+        server: whom to ask, and where.
+        trust: whom to believe over TLS, and what to show.
         timeout_seconds: how long nothing may move.
         connect_timeout_seconds: for each try to connect.
         retries: after the first try.
@@ -34,6 +36,7 @@ class Settings:
     """
 
     server: Server
+    trust: TrustSettings
     timeout_seconds: float
     connect_timeout_seconds: float
     retries: int
@@ -56,6 +59,7 @@ class Settings:
         return connect(
             self.server.host,
             self.server.port,
+            tls=self.trust.choose_trust(self.server),
             connect_timeout_seconds=self.connect_timeout_seconds,
             timeout_seconds=self.timeout_seconds,
             tries=self.retries + 1,
@@ -73,10 +77,12 @@ def choose_settings(context: click.Context) -> Settings:
 
 
 def _make_settings(chosen: Mapping[str, Chosen]) -> Settings:
+    trust = read_trust_settings(chosen)
     is_verbose, is_quiet = _choose_one(chosen, "verbose", "quiet")
     is_ipv4, is_ipv6 = _choose_one(chosen, "ipv4", "ipv6")
     return Settings(
-        server=chosen["server"].value,
+        server=chosen["server"].value.settle(is_tls=trust.is_tls),
+        trust=trust,
         timeout_seconds=chosen["timeout"].value,
         connect_timeout_seconds=chosen["connect_timeout"].value,
         retries=chosen["retry"].value,

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 DEFAULT_PORT = 9000
+DEFAULT_TLS_PORT = 9001
 
 PROMISES = ("durable", "verified")
 """What can be required of a server."""
@@ -24,17 +25,26 @@ class Server:
 
     Attributes:
         host: a name or an address.
-        port: 1 to 65535.
+        port: 1 to 65535; None for the usual one.
+        is_tls: whether it is spoken to over TLS: it was named so.
     """
 
     host: str
-    port: int
+    port: int | None = None
+    is_tls: bool = False
 
     def __str__(self) -> str:
+        scheme = _TLS if self.is_tls else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"{scheme}{host}" if self.port is None else f"{scheme}{host}:{self.port}"
+
+    def settle(self, *, is_tls: bool) -> Server:
+        """Give the same server, with a port."""
+        usual = DEFAULT_TLS_PORT if is_tls else DEFAULT_PORT
+        return Server(self.host, self.port or usual, is_tls)
 
 
+_TLS = "tls://"
 _SERVER = re.compile(
     r"(?: \[ (?P<bracketed> [^\[\]]+ ) \] | (?P<name> [^:\[\]]+ ) ) (?: : (?P<port> [0-9]{1,5} ) )?",
     re.VERBOSE,
@@ -42,14 +52,20 @@ _SERVER = re.compile(
 
 
 def parse_server(text: str) -> Server:
-    """Read ``HOST``, ``HOST:PORT``, ``[IPV6]``, ``[IPV6]:PORT`` or an IPv6 address. Raises ValueError."""
-    if text.count(":") > 1 and "[" not in text:
-        return Server(text, DEFAULT_PORT)
-    matched = _SERVER.fullmatch(text)
-    port = int(matched["port"] or DEFAULT_PORT) if matched else 0
-    if matched is None or not 1 <= port <= 65535:
-        raise ValueError(f"{text!r} is not HOST, HOST:PORT or [IPV6]:PORT")
-    return Server(matched["bracketed"] or matched["name"], port)
+    """Read ``HOST``, ``HOST:PORT``, ``[IPV6]``, ``[IPV6]:PORT`` or an IPv6 address, each also behind ``tls://``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    is_tls = text.lower().startswith(_TLS)
+    place = text[len(_TLS) :] if is_tls else text
+    if place.count(":") > 1 and "[" not in place:
+        return Server(place, None, is_tls)
+    matched = _SERVER.fullmatch(place)
+    if matched is None or not 1 <= int(matched["port"] or 1) <= 65535:
+        raise ValueError(f"{text!r} is not HOST, HOST:PORT or [IPV6]:PORT, with or without tls://")
+    port = matched["port"]
+    return Server(matched["bracketed"] or matched["name"], int(port) if port else None, is_tls)
 
 
 _FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
@@ -89,7 +105,7 @@ class _ParsedType(click.ParamType[Any]):
 class ServerType(_ParsedType):
     """An option's value that names a server."""
 
-    name = "HOST[:PORT]"
+    name = "[tls://]HOST[:PORT]"
 
     def parse(self, text: str) -> Server:
         """See :func:`parse_server`."""
@@ -108,6 +124,22 @@ class RateType(_ParsedType):
     def take(self, value: Any) -> int:
         """A profile may hold a number."""
         return parse_rate(str(value))
+
+
+class PinsType(_ParsedType):
+    """An option's value that is pins, with commas between; see ``tls/pins.py``."""
+
+    name = "PIN,..."
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """See :meth:`_ParsedType.parse`."""
+        return self.take(text.split(","))
+
+    def take(self, value: Any) -> tuple[str, ...]:
+        """A profile may hold an array."""
+        from filetransfer.tls.pins import read_pin, write_pin
+
+        return tuple(write_pin(read_pin(pin.strip())) for pin in value)
 
 
 class NamesType(_ParsedType):

@@ -16,8 +16,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from filetransfer.tls.pins import read_pin, write_pin
-
 _FILE = "servers"
 _NO_PIN = "-"
 
@@ -37,6 +35,8 @@ class KnownServers:
 
     def find_pin(self, host: str, port: int) -> bytes | None:
         """Give the pin of a server's key, if there is one. Raises OSError when the file cannot be read."""
+        from filetransfer.tls.pins import read_pin
+
         server = _name_server(host, port)
         for known, pin in self._list_lines():
             if known == server and pin != _NO_PIN:
@@ -54,6 +54,8 @@ class KnownServers:
 
     def remember(self, host: str, port: int, pin: bytes | None = None) -> None:
         """Add a server, unless it is there. Raises OSError."""
+        from filetransfer.tls.pins import write_pin
+
         server = _name_server(host, port)
         line = f"{server} {_NO_PIN if pin is None else write_pin(pin)}\n"
         if any(
@@ -73,7 +75,7 @@ class KnownServers:
     def _list_lines(self) -> Iterator[tuple[str, str]]:
         try:
             text = self.file.read_text(errors="replace")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         for line in text.splitlines():
             words = line.split()

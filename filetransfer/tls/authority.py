@@ -195,7 +195,11 @@ def _read_host(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
+        pass
+    try:
         return x509.DNSName(DNS_ID(host).hostname.decode("ascii"))
+    except ValueError as error:
+        raise ValueError(f"{host!r} is neither a name nor an address") from error
 
 
 def _replace(file: Path, octets: bytes, mode: int) -> None:

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from certificates import make_certificate
 from plain_servers import Peer, PlainServer
 from programs import Ran, begin, finish, ft_client, list_names
+from tls_servers import serve_tls
 
 from filetransfer.cli.exit_status import ExitStatus, find_status
 from filetransfer.errors import (
@@ -352,6 +354,19 @@ def test_what_all_fail_of_is_said_once(tmp_path: Path) -> None:
         f"ft-client: get: n0: no connection to {server.address}: connection refused;"
         " is the server running there?",
         "ft-client: get: 1999 more files were not transferred",
+    )
+
+
+def test_a_server_that_is_not_believed(tmp_path: Path) -> None:
+    made = make_certificate(tmp_path / "made")
+    with serve_tls(made) as server:
+        ran = ft_client("help", cwd=tmp_path, server=f"tls://{server.address}")
+        assert not server.files
+    expect(
+        ran,
+        ExitStatus.UNTRUSTED,
+        f"ft-client: help: {server.address}: the certificate is self-signed, and nobody has said that it can be"
+        " trusted",
     )
 
 

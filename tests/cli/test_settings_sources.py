@@ -69,7 +69,7 @@ def test_the_nearest_source_wins(home: Home) -> None:
     home.write(PROFILES)
     where = f"of {home.file}"
     shown = home.show()
-    assert shown["server"] == ("home.example:9000", f"profile home, line 4 {where}")
+    assert shown["server"] == ("home.example", f"profile home, line 4 {where}")
     assert shown["timeout"] == (7.0, f"profile home, line 5 {where}")
     assert shown["retry"] == (2, "default")
     shown = home.show("--profile", "work")
@@ -94,7 +94,7 @@ def test_settings_are_shown_to_people(home: Home) -> None:
     ran = home.run("config", "show")
     lines = ran.output.splitlines()
     assert (
-        f'server = "home.example:9000"             # profile home, line 4 of {home.file}' in lines
+        f'server = "home.example"                  # profile home, line 4 of {home.file}' in lines
     )
     assert "retry = 2                                # default" in lines
 

@@ -45,13 +45,17 @@ from filetransfer.errors import (
 @pytest.mark.parametrize(
     ("text", "server"),
     [
-        ("localhost", Server("localhost", 9000)),
+        ("localhost", Server("localhost")),
         ("host.example:1", Server("host.example", 1)),
         ("127.0.0.1:65535", Server("127.0.0.1", 65535)),
-        ("[::1]", Server("::1", 9000)),
+        ("[::1]", Server("::1")),
+        ("tls://nas", Server("nas", None, True)),
+        ("TLS://nas:9000", Server("nas", 9000, True)),
+        ("tls://[::1]:1", Server("::1", 1, True)),
+        ("tls://::1", Server("::1", None, True)),
         ("[::1]:9001", Server("::1", 9001)),
-        ("fe80::1%eth0", Server("fe80::1%eth0", 9000)),
-        ("::1", Server("::1", 9000)),
+        ("fe80::1%eth0", Server("fe80::1%eth0")),
+        ("::1", Server("::1")),
     ],
 )
 def test_addresses(text: str, server: Server) -> None:
