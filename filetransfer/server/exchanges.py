@@ -24,7 +24,7 @@ from filetransfer.server.directories import delete, list_, make_directory, stat
 from filetransfer.server.exchange import Answer, Exchange
 from filetransfer.server.sending import OutgoingFile
 from filetransfer.server.uploads import put
-from filetransfer.store.interface import Download, Rename
+from filetransfer.store.interface import NO_DIGESTS, Download, Publish, Rename, Terms, Upload
 from filetransfer.wire.messages import (
     Authenticate,
     BodyEnd,
@@ -41,7 +41,6 @@ from filetransfer.wire.messages import (
     MakeDirectory,
     Malformed,
     Put,
-    Request,
     Response,
     Stat,
     Summary,
@@ -210,6 +209,27 @@ async def digest(exchange: Exchange, request: Digest) -> Response:
             download.close()
 
 
+async def copy(exchange: Exchange, request: Copy) -> None:
+    """Copy a file."""
+    path, to = check_path(request.path), check_path(request.to, about="to")
+    terms = Terms(replaces=request.replace)
+    store = exchange.protocol.factory.store
+
+    def open_copy(should_stop: Callable[[], bool]) -> Upload:
+        return store.open_copy(
+            path, to, if_match=request.if_match, terms=terms, should_stop=should_stop
+        )
+
+    with _take_turn(exchange):
+        upload = await exchange.run_until_stopped(open_copy)
+        try:
+            await deferToThread(upload.prepare, terms, NO_DIGESTS)
+        except BaseException:
+            await deferToThread(upload.abort)
+            raise
+    exchange.commit(Publish(upload=upload, terms=terms))
+
+
 def help_(exchange: Exchange, request: Help) -> Answer:
     """Say what can be asked."""
     about = exchange.protocol.factory.greeting
@@ -219,11 +239,6 @@ def help_(exchange: Exchange, request: Help) -> Answer:
 def authenticate(exchange: Exchange, request: Authenticate) -> Answer:
     """Say that nobody need say who he is."""
     raise Unsupported("there are no accounts on this server: ask without them")
-
-
-def not_yet(exchange: Exchange, request: Request) -> Answer:
-    """Say that this server cannot do it."""
-    raise Unsupported("this server cannot do it")
 
 
 def unknown(exchange: Exchange, request: Unknown) -> Answer:
@@ -249,11 +264,11 @@ EXCHANGES: dict[type, Callable[[Exchange, Any], Answer]] = {
     Stat: stat,
     Delete: delete,
     MakeDirectory: make_directory,
-    Copy: not_yet,
+    Copy: copy,
     Malformed: malformed,
 }
 
 REQUEST_NAMES = [
     *("PUT", "GET", "CHANGE", "SUMMARY", "HELP", "LIST", "STAT", "DELETE", "MAKE_DIRECTORY"),
-    "DIGEST",
+    *("DIGEST", "COPY"),
 ]

@@ -30,7 +30,10 @@ def test_peers_that_do_not_read(tmp_path: Path, size: int) -> None:
     with open(tmp_path / "files" / "a", "wb") as file:
         file.truncate(size)
     address = str(tmp_path / "socket")
-    with run_daemon(tmp_path, "--listen", f"unix:{address}") as daemon, ExitStack() as peers:
+    with (
+        run_daemon(tmp_path, "--listen", f"unix:{address}", "--drain-seconds", "0") as daemon,
+        ExitStack() as peers,
+    ):
         head = content("a", b"")[:2] + size.to_bytes(4, "big")
         for _ in range(PEERS):
             peer = peers.enter_context(socket.socket(socket.AF_UNIX))
@@ -69,7 +72,10 @@ def test_uploaders_of_much(tmp_path: Path) -> None:
 def test_claims_allocate_nothing(tmp_path: Path) -> None:
     """However many peers claim 4 GiB, or a small body each, and send nothing of it."""
     address = str(tmp_path / "socket")
-    with run_daemon(tmp_path, "--listen", f"unix:{address}") as daemon, ExitStack() as peers:
+    with (
+        run_daemon(tmp_path, "--listen", f"unix:{address}", "--drain-seconds", "0") as daemon,
+        ExitStack() as peers,
+    ):
         assert ask(address, HELP) == HELP_REPLY
         before = read_peak(daemon)
         for index in range(PEERS):

@@ -20,11 +20,13 @@ from filetransfer.wire.messages import (
     Authenticate,
     BodyEnd,
     Change,
+    Copy,
     Digest,
     Get,
     Greeting,
     Help,
     Put,
+    Summary,
     Unknown,
 )
 
@@ -350,11 +352,47 @@ def test_what_comes_with_a_file(tmp_path: Path, size: int) -> None:
 
 
 @spoken
+async def test_summary(serving: Serving, speaker: Speaker) -> None:
+    await speaker.put("numbers", b"1\n2\n6\n")
+    statistics = (await speaker.ask(Summary("numbers"))).response
+    assert (statistics.max, statistics.min, statistics.mean) == (6.0, 1.0, 3.0)
+    await speaker.put("words", b"1\ntwo\n")
+    answer = await speaker.ask(Summary("words"))
+    assert answer.error == "not-numeric"
+    assert "line 2" in str(answer.response.error)
+
+
+@spoken
 async def test_help(serving: Serving, speaker: Speaker) -> None:
     answer = (await speaker.ask(Help())).response
     assert "PUT" in answer.requests
     assert answer.limits["chunk"] == 1 << 24
     assert answer.software.startswith("filetransfer ")
+
+
+@pytest.mark.parametrize("size", [0, SMALL, COPIED, BULK])
+def test_copy_and_digest(tmp_path: Path, size: int) -> None:
+    @spoken
+    async def test(serving: Serving, speaker: Speaker) -> None:
+        octets = make(size)
+        put_answer = (await speaker.put("a", octets)).response
+        digested = (await speaker.ask(Digest("a"))).response
+        assert (digested.digest, digested.size, digested.etag) == (
+            xxh3(octets),
+            size,
+            put_answer.etag,
+        )
+        assert (await speaker.ask(Digest("a", "sha256"))).response.digest == sha256(octets)
+        copied = (await speaker.ask(Copy("a", "b", if_match=put_answer.etag))).response
+        assert copied.size == size
+        assert (serving.root / "b").read_bytes() == octets
+        assert (await speaker.ask(Get("b", if_match=copied.etag))).body == octets
+        assert (await speaker.ask(Copy("a", "b"))).error == "exists"
+        assert (await speaker.ask(Copy("a", "b", replace=True))).response.size == size
+        assert (await speaker.ask(Copy("a", "c", if_match="other"))).error == "precondition-failed"
+        assert (await speaker.ask(Copy("none", "c"))).error == "not-found"
+
+    test(tmp_path)
 
 
 @spoken
