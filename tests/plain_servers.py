@@ -12,7 +12,7 @@ import struct
 import threading
 from collections.abc import Callable
 
-from filetransfer.errors import Exists, NotFound, RequestRefused
+from filetransfer.errors import Exists, NotFound, RequestRefused, Unsupported
 from filetransfer.wire.connection import ServerConnection
 from filetransfer.wire.messages import (
     BodyEnd,
@@ -25,6 +25,7 @@ from filetransfer.wire.messages import (
     HelpText,
     Put,
     Refused,
+    Unknown,
 )
 
 HELP_TEXT = "bye change get help put summary"
@@ -192,4 +193,6 @@ class PlainServer:
                 return Done(), b""
             case Help():
                 return HelpText(HELP_TEXT), b""
+            case Unknown():
+                raise Unsupported("no such request")
         raise NotFound("not found", about="path")

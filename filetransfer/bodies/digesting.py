@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 
 from filetransfer.bodies.movers import movers
-from filetransfer.digests import DEFAULT_ALGORITHM, start_digest
+from filetransfer.digests import DEFAULT_ALGORITHM, Digest, start_digest
 from filetransfer.errors import TransferInterrupted
 
 WINDOW_OCTETS = 4 * 1024 * 1024
@@ -30,6 +30,7 @@ class DigestBehind:
         descriptor: the file; it must stay open until :meth:`finish` has ended.
         offset: of the first octet, >= 0.
         algorithm: see :func:`filetransfer.digests.start_digest`. Raises Unsupported.
+        digest: of what stands before the offset, to go on with; None to start one.
     """
 
     def __init__(
@@ -38,11 +39,12 @@ class DigestBehind:
         descriptor: int,
         offset: int,
         algorithm: str = DEFAULT_ALGORITHM,
+        digest: Digest | None = None,
     ) -> None:
         self._reactor = reactor
         self._descriptor = descriptor
         self._moved = self._digested = offset
-        self._digest = start_digest(algorithm)
+        self._digest = start_digest(algorithm) if digest is None else digest
         self._digesting: Deferred[Any] | None = None
         self._error: BaseException | None = None
 

@@ -12,18 +12,22 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from filetransfer.errors import RequestRefused
+from filetransfer.digests import DEFAULT_ALGORITHM, start_digest
+from filetransfer.errors import DigestMismatch, RequestRefused
 from filetransfer.store.beneath import HeldDirectory
 from filetransfer.store.stable import Durability, choose_storage
 from filetransfer.store.terms import check_replaceable
 from filetransfer.store.upload import LocalUpload
+from filetransfer.wire.messages import Digests
 
 LocalDestination = str | os.PathLike[str] | int | IO[bytes]
 """A path, a descriptor or a writable binary file."""
@@ -50,10 +54,11 @@ class Stream:
         has_begun: whether octets are on their way into it, so that they cannot be sent once more.
     """
 
-    __slots__ = ("_close", "_is_closed", "_lock", "_write", "has_begun")
+    __slots__ = ("_close", "_digest", "_is_closed", "_lock", "_write", "has_begun")
 
     def __init__(self, write: Callable[[Any], int | None], close: Callable[[], None]) -> None:
         self._write = write
+        self._digest = start_digest()
         self._close = close
         # Whoever gives up closes it in one thread while the last octets are still being written in another.
         self._lock = threading.Lock()
@@ -63,10 +68,15 @@ class Stream:
     def write(self, octets: bytes) -> None:
         """Append octets; blocks. Nothing happens when it is closed. Raises OSError."""
         with self._lock:
+            self._digest.update(octets)
             rest = memoryview(octets)
             while rest and not self._is_closed:
                 written = self._write(rest)
                 rest = rest[len(rest) if written is None else written :]
+
+    def digest(self) -> bytes:
+        """Give the digest of all that it was given."""
+        return self._digest.digest()
 
     def close(self) -> None:
         """Flush it, and close it if it was opened here; blocks. Raises OSError."""
@@ -169,6 +179,43 @@ def explain_locally(refusal: RequestRefused, path: str) -> OSError:
     return OSError(number, os.strerror(number), path)
 
 
+def check_digest(digests: Digests, found: bytes) -> None:
+    """Compare what the sender says with what was received.
+
+    Args:
+        digests: what the sender says, by algorithm.
+        found: what the octets that came give, in the algorithm that is used when none is asked for.
+
+    Raises:
+        DigestMismatch: they differ, or the sender says nothing that is understood.
+    """
+    said = digests.get(DEFAULT_ALGORITHM)
+    if said is None:
+        raise DigestMismatch(f"the server sent no digest in {DEFAULT_ALGORITHM}: nothing was kept")
+    if said != found:
+        raise DigestMismatch("what arrived is not what was sent: nothing was kept, try again")
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What a file is given besides its octets. Source: protocol, section 2, "Types".
+
+    Attributes:
+        modified: nanoseconds since 1970 UTC; None for now.
+        mode: permission bits; None for those of a new file.
+    """
+
+    modified: int | None
+    mode: int | None
+
+    def apply(self, descriptor: int) -> None:
+        """Give them to an open file. Raises OSError."""
+        if self.mode is not None:
+            os.fchmod(descriptor, self.mode & 0o777)
+        if self.modified is not None:
+            os.utime(descriptor, ns=(time.time_ns(), self.modified))
+
+
 class Delivery:
     """One file whose octets have all come, on its way to its place.
 
@@ -177,13 +224,24 @@ class Delivery:
         done: called once in the reactor thread, with None or what went wrong.
         octets: of a small file.
         upload: of a large one; its octets are written already.
+        digests: each must be that of the octets.
+        attributes: what else it is given.
 
     Attributes:
         error: what went wrong.
         has_come_open: whether it holds descriptors already.
     """
 
-    __slots__ = ("_octets", "_upload", "destination", "done", "error", "has_come_open")
+    __slots__ = (
+        "_attributes",
+        "_digests",
+        "_octets",
+        "_upload",
+        "destination",
+        "done",
+        "error",
+        "has_come_open",
+    )
 
     def __init__(
         self,
@@ -192,10 +250,14 @@ class Delivery:
         *,
         octets: bytes = b"",
         upload: LocalUpload | None = None,
+        digests: Sequence[Digests] = (),
+        attributes: Attributes | None = None,
     ) -> None:
         self.destination = destination
         self.done = done
-        self.error: OSError | None = None
+        self.error: OSError | RequestRefused | None = None
+        self._digests = digests
+        self._attributes = attributes
         self._octets = octets
         self._upload = upload
         self.has_come_open = upload is not None
@@ -207,6 +269,10 @@ class Delivery:
                 parent = os.dup(parents.open(self.destination.parent))
                 self._upload = self.destination.begin_in(parent)
                 self._upload.write(self._octets)
+            for digests in self._digests:
+                check_digest(digests, self._upload.digest())
+            if self._attributes is not None:
+                self._attributes.apply(self._upload.fileno())
             if self.destination.is_durable:
                 os.fsync(self._upload.fileno())
         except (OSError, RequestRefused) as error:
@@ -227,7 +293,7 @@ class Delivery:
             self._upload.abort()
 
     def _fail(self, error: OSError | RequestRefused) -> None:
-        if isinstance(error, RequestRefused):
+        if isinstance(error, RequestRefused) and not isinstance(error, DigestMismatch):
             error = explain_locally(error, self.destination.path)
         self.error = error
         self.drop()

@@ -1,4 +1,4 @@
-"""Exchanges of the client: one request, its response, and what becomes of the bodies. One class a request.
+"""Exchanges of the client: one request, its response, and what becomes of the bodies.
 
 An exchange waits in its session until its turn has come. Then a connection asks it for its request
 (:meth:`Exchange.open`, which opens the local file), writes it, and hands it the response. When the connection is lost
@@ -7,50 +7,72 @@ in between, the session lets it be opened again on the next one, or tells its ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 
 from filetransfer.bodies.incoming import IncomingBody
 from filetransfer.client.destinations import (
+    Attributes,
     Delivery,
     PathDestination,
     Publisher,
     Stream,
+    check_digest,
     explain_locally,
 )
-from filetransfer.client.sources import Body, Source
-from filetransfer.errors import OutcomeUnknown, RequestRefused, TransferInterrupted
+from filetransfer.client.sources import Body, Source, StreamBody
+from filetransfer.errors import (
+    DigestMismatch,
+    OutcomeUnknown,
+    RemoteProtocolError,
+    RequestRefused,
+    TransferInterrupted,
+)
+from filetransfer.wire.connection import ClientEnd
+from filetransfer.wire.listing import EntryDecoder
 from filetransfer.wire.messages import (
-    Change,
+    BodyEnd,
+    Content,
+    Digests,
+    Done,
+    Entry,
     Get,
-    Help,
-    HelpText,
+    List,
     Put,
     Refused,
     Request,
     Response,
-    Statistics,
-    Summary,
 )
 
 Progress = Callable[[int, int], None]
-"""Told how many octets of a body have moved, and how many it has; from 0 again when the transfer is repeated."""
+"""Told how many octets of a file have moved, and how many it has, of a stream how many that are so far; from the start
+again when the transfer is repeated."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Transferred:
-    """What became of a PUT or a GET.
+    """What became of a file that was sent, fetched or copied.
 
     Attributes:
-        size: octets of the file.
+        size: octets of the file, or of the range of it that was asked for.
+        etag: that the file has on the server; None where the server does not say.
+        digest: of the octets, by algorithm.
+        is_verified: whether both ends found the same digest.
+        is_durable: whether it is on stable storage, where it was written.
+        offset: where the transfer went on that was cut off before, in octets; 0 when it was not.
     """
 
     size: int
+    etag: str | None = None
+    digest: Digests = field(default_factory=dict)
+    is_verified: bool = False
+    is_durable: bool = False
+    offset: int = 0
 
 
 class Exchange(Generic[Result]):
@@ -61,11 +83,12 @@ class Exchange(Generic[Result]):
         size: octets of the body in either direction, once it is known.
     """
 
-    __slots__ = ("_moved", "_progress", "result", "size")
+    __slots__ = ("_base", "_moved", "_progress", "result", "size")
 
     def __init__(self, progress: Progress | None = None) -> None:
         self.result: Deferred[Result] = Deferred()
         self.size = 0
+        self._base = 0
         self._moved = 0
         self._progress = progress
 
@@ -79,8 +102,20 @@ class Exchange(Generic[Result]):
         """Whether it may be sent once more when nobody knows what became of it."""
         return True
 
-    def open(self) -> tuple[Request, Body | None]:
-        """Give the request and its body, for one attempt. Raises OSError, FileTransferError."""
+    @property
+    def left(self) -> int:
+        """Octets of the body that have not moved yet."""
+        return max(self.size - self._moved, 0)
+
+    def open(self, connection: ClientEnd) -> tuple[Request, Body | StreamBody | None]:
+        """Give the request and its body, for one attempt.
+
+        Args:
+            connection: says what the version can that it will be sent in.
+
+        Raises:
+            OSError, FileTransferError: there will be none.
+        """
         raise NotImplementedError
 
     def respond(self, response: Response) -> None:
@@ -93,18 +128,22 @@ class Exchange(Generic[Result]):
     def _find_result(self, response: Response) -> Result:
         raise NotImplementedError
 
-    def begin_body(self, size: int) -> None:
-        """Take note that a body of ``size`` octets begins to move."""
+    def begin_body(self, size: int, base: int = 0) -> None:
+        """Take note that a body of ``size`` octets begins to move, that is the file from ``base`` on."""
         self.size = size
+        self._base = base
         self._moved = 0
-        if self._progress is not None:
-            self._progress(0, size)
+        self._tell_progress()
 
     def body_moved(self, count: int) -> None:
         """Take note that octets of the body have moved."""
         self._moved += count
+        self._tell_progress()
+
+    def _tell_progress(self) -> None:
         if self._progress is not None:
-            self._progress(self._moved, self.size)
+            moved = self._base + self._moved
+            self._progress(moved, max(moved, self._base + self.size))
 
     def succeed(self, result: Result) -> None:
         """End it with a result; nothing happens if it is over."""
@@ -121,49 +160,127 @@ class Exchange(Generic[Result]):
         return error
 
 
+class PlainExchange(Exchange[Response]):
+    """A request without a body, and a response without one.
+
+    Args:
+        request: what is asked.
+        doubt: what may have been done when the answer is lost; empty where it does no harm to ask once more.
+    """
+
+    __slots__ = ("_doubt", "_request")
+
+    def __init__(self, request: Request, doubt: str = "") -> None:
+        super().__init__()
+        self._request = request
+        self._doubt = doubt
+
+    @property
+    def is_repeatable(self) -> bool:
+        """See :class:`Exchange`."""
+        return not self._doubt
+
+    def open(self, connection: ClientEnd) -> tuple[Request, None]:
+        """See :meth:`Exchange.open`."""
+        return self._request, None
+
+    def _find_result(self, response: Response) -> Response:
+        return response
+
+    def explain_loss(self, error: TransferInterrupted) -> TransferInterrupted:
+        """See :meth:`Exchange.explain_loss`."""
+        return OutcomeUnknown(f"{error}; {self._doubt} may have been done")
+
+
 class PutExchange(Exchange[Transferred]):
-    """Sends a file."""
+    """Sends a file.
 
-    __slots__ = ("_name", "_source")
+    Args:
+        source: the file.
+        request: all that is known before the file is opened.
+        preserves: whether the file's time of modification and its mode are sent as well.
+        progress: told of what moves.
+    """
 
-    def __init__(self, source: Source, name: str, progress: Progress | None) -> None:
+    __slots__ = ("_preserves", "_request", "_source")
+
+    def __init__(
+        self, source: Source, request: Put, preserves: bool, progress: Progress | None
+    ) -> None:
         super().__init__(progress)
         self._source = source
-        self._name = name
+        self._request = request
+        self._preserves = preserves
 
-    def open(self) -> tuple[Request, Body | None]:
+    @property
+    def is_repeatable(self) -> bool:
+        """A stream cannot be read twice; and of an upload that can be resumed it is asked first how far it came."""
+        return self._source.is_repeatable and self._request.upload is None
+
+    def open(self, connection: ClientEnd) -> tuple[Request, Body | StreamBody | None]:
         """See :meth:`Exchange.open`."""
         body = self._source.open()
-        self.begin_body(body.size)
-        return Put(self._name, body.size), body
+        request = replace(self._request)
+        if isinstance(body, Body):
+            request.offset = body.offset - body.origin
+            request.size = request.offset + body.size
+            if self._preserves:
+                request.modified = request.modified or body.modified
+                request.mode = body.mode if request.mode is None else request.mode
+            self.begin_body(body.size, request.offset)
+        return request, body
 
     def _find_result(self, response: Response) -> Transferred:
-        return Transferred(self.size)
+        done = cast(Done, response)
+        if done.size is None:
+            return Transferred(self._base + self.size)
+        return Transferred(
+            done.size,
+            done.etag,
+            done.digest,
+            is_verified=True,
+            is_durable=True,
+            offset=self._base,
+        )
 
 
 class GetExchange(Exchange[Transferred]):
     """Fetches a file.
 
     Args:
-        name: of the file.
+        request: for what.
         destination: where it goes.
         publisher: publishes it.
+        preserves: whether it gets the time of modification and the mode that it has on the server.
         progress: told of what moves.
     """
 
-    __slots__ = ("_destination", "_name", "_publisher")
+    __slots__ = (
+        "_content",
+        "_destination",
+        "_has_digests",
+        "_preserves",
+        "_publisher",
+        "_request",
+        "_trailer",
+    )
 
     def __init__(
         self,
-        name: str,
+        request: Get,
         destination: PathDestination | Stream,
         publisher: Publisher,
+        preserves: bool,
         progress: Progress | None,
     ) -> None:
         super().__init__(progress)
-        self._name = name
+        self._request = request
         self._destination = destination
         self._publisher = publisher
+        self._preserves = preserves
+        self._has_digests = False
+        self._content: Content | None = None
+        self._trailer: Digests = {}
 
     @property
     def is_repeatable(self) -> bool:
@@ -175,9 +292,18 @@ class GetExchange(Exchange[Transferred]):
         """Whether a small body is to be held in memory until it is whole, rather than received as it comes."""
         return isinstance(self._destination, PathDestination)
 
-    def open(self) -> tuple[Request, Body | None]:
+    def open(self, connection: ClientEnd) -> tuple[Request, None]:
         """See :meth:`Exchange.open`."""
-        return Get(self._name), None
+        self._has_digests = connection.has_trailers
+        return self._request, None
+
+    def take_content(self, content: Content) -> None:
+        """Take note of what the server says of the file; the body comes next."""
+        self._content = content
+        size = content.size - content.offset
+        if self._request.count is not None:
+            size = min(size, self._request.count)
+        self.begin_body(size)
 
     def body_moved(self, count: int) -> None:
         """See :meth:`Exchange.body_moved`."""
@@ -185,23 +311,27 @@ class GetExchange(Exchange[Transferred]):
             self._destination.has_begun = True
         super().body_moved(count)
 
-    def take(self, octets: bytes, end: Any) -> None:
+    def take(self, octets: bytes, end: BodyEnd) -> None:
         """Take a small body, whole, and what was said behind it."""
         self.body_moved(len(octets))
-        destination = cast(PathDestination, self._destination)
-        self._publisher.submit(Delivery(destination, self._published, octets=octets))
+        self._deliver(end, octets=octets)
 
     async def receive(self, body: IncomingBody) -> None:
         """Take a large body as it comes."""
         try:
             if isinstance(self._destination, Stream):
-                await body.receive_into(self._destination)
-                self.succeed(Transferred(self.size))
+                end = await body.receive_into(self._destination)
+                self._trailer = end.digest
+                if self._has_digests:
+                    check_digest(end.digest, self._destination.digest())
+                self.succeed(self._describe(is_durable=False))
             else:
                 await self._receive_file(self._destination, body)
         except TransferInterrupted:
             # The session knows, and repeats it or fails it.
             pass
+        except DigestMismatch as mismatch:
+            self.fail(mismatch)
         except RequestRefused as refusal:
             path = self._destination.path if isinstance(self._destination, PathDestination) else ""
             self.fail(explain_locally(refusal, path))
@@ -211,73 +341,91 @@ class GetExchange(Exchange[Transferred]):
     async def _receive_file(self, destination: PathDestination, body: IncomingBody) -> None:
         upload = destination.begin()
         try:
-            await body.receive_into(upload)
+            end = await body.receive_into(upload)
             if self.is_over:
                 raise CancelledError
         except BaseException:
             upload.abort()
             raise
-        self._publisher.submit(Delivery(destination, self._published, upload=upload))
+        self._deliver(end, upload=upload)
+
+    def _deliver(self, end: BodyEnd, **what: Any) -> None:
+        content = cast(Content, self._content)
+        self._trailer = end.digest
+        self._publisher.submit(
+            Delivery(
+                cast(PathDestination, self._destination),
+                self._published,
+                digests=self._list_digests(content, end),
+                attributes=Attributes(content.modified, content.mode) if self._preserves else None,
+                **what,
+            )
+        )
+
+    def _list_digests(self, content: Content, end: BodyEnd) -> Sequence[Digests]:
+        """Give all that the server says of the digest of what it sent."""
+        if not self._has_digests:
+            return ()
+        is_whole = self.size == content.size
+        return (end.digest, content.digest) if is_whole and content.digest else (end.digest,)
 
     def _published(self, error: BaseException | None) -> None:
         if error is None:
-            self.succeed(Transferred(self.size))
+            self.succeed(self._describe(cast(PathDestination, self._destination).is_durable))
         else:
             self.fail(error)
 
+    def _describe(self, is_durable: bool) -> Transferred:
+        return Transferred(
+            self.size,
+            cast(Content, self._content).etag,
+            self._trailer,
+            is_verified=self._has_digests,
+            is_durable=is_durable,
+        )
 
-class ChangeExchange(Exchange[None]):
-    """Gives a file another name."""
 
-    __slots__ = ("_new_name", "_old_name")
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a listing.
 
-    def __init__(self, old_name: str, new_name: str) -> None:
+    Attributes:
+        entries: in order.
+        more: the path to go on after; None when this was the last page.
+        hidden: how many entries the server left out.
+    """
+
+    entries: list[Entry]
+    more: str | None
+    hidden: int
+
+
+class ListExchange(Exchange[Page]):
+    """Asks for a page of a listing."""
+
+    __slots__ = ("_decoder", "_entries", "_request")
+
+    def __init__(self, request: List) -> None:
         super().__init__()
-        self._old_name = old_name
-        self._new_name = new_name
+        self._request = request
+        self._decoder = EntryDecoder()
+        self._entries: list[Entry] = []
 
-    @property
-    def is_repeatable(self) -> bool:
-        """Done twice, it would be refused the second time, or move another file."""
-        return False
-
-    def open(self) -> tuple[Request, Body | None]:
+    def open(self, connection: ClientEnd) -> tuple[Request, None]:
         """See :meth:`Exchange.open`."""
-        return Change(self._old_name, self._new_name), None
+        self._decoder = EntryDecoder()
+        self._entries = []
+        return self._request, None
 
-    def _find_result(self, response: Response) -> None:
-        return None
+    def feed(self, octets: bytes) -> None:
+        """Take octets of the body. Raises RemoteProtocolError: they are no entries."""
+        self._entries += self._decoder.feed(octets)
 
-    def explain_loss(self, error: TransferInterrupted) -> TransferInterrupted:
-        """See :meth:`Exchange.explain_loss`."""
-        return OutcomeUnknown(f"{error}; the change may have been done: look before you repeat it")
-
-
-class SummaryExchange(Exchange[Statistics]):
-    """Asks for the statistics of a file of numbers."""
-
-    __slots__ = ("_name",)
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self._name = name
-
-    def open(self) -> tuple[Request, Body | None]:
-        """See :meth:`Exchange.open`."""
-        return Summary(self._name), None
-
-    def _find_result(self, response: Response) -> Statistics:
-        return cast(Statistics, response)
-
-
-class HelpExchange(Exchange[str]):
-    """Asks what can be asked."""
-
-    __slots__ = ()
-
-    def open(self) -> tuple[Request, Body | None]:
-        """See :meth:`Exchange.open`."""
-        return Help(), None
-
-    def _find_result(self, response: Response) -> str:
-        return cast(HelpText, response).text
+    def finish(self, end: BodyEnd) -> None:
+        """Take note that the body has ended. Raises RemoteProtocolError: it is not whole."""
+        try:
+            self._decoder.close()
+        except RemoteProtocolError as error:
+            self.fail(error)
+            raise
+        self.succeed(Page(self._entries, end.more, end.hidden))

@@ -3,7 +3,8 @@
     session --take_next--> requests, bodies --> transport
     transport --dataReceived--> connection (the decoder) --> the oldest unanswered exchange
 
-Requests are written as long as the session gives any and the transport has room, whether or not earlier ones have been
+First of all the two ends agree on a version (``wire/connection.py``); :attr:`ClientProtocol.opened` tells when. Then
+requests are written as long as the session gives any and the transport has room, whether or not earlier ones have been
 answered, and what the server sends is read all the while: a client that pipelines must, or both ends wait for each
 other. Small bodies leave in one write with their heads, many at a time. A large one has the connection to itself until
 its last octet is written.
@@ -15,22 +16,23 @@ in :attr:`ClientProtocol.unanswered` what nobody has answered.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Collection, Coroutine
+from dataclasses import dataclass, field
 from typing import Any
 from typing import Protocol as Interface
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from filetransfer.bodies.copied import BLOCK_OCTETS, send_copied
 from filetransfer.bodies.incoming import HeldBody, IncomingBody
-from filetransfer.bodies.route import goes_by_kernel, send_body
-from filetransfer.client.exchanges import Exchange, GetExchange
-from filetransfer.client.sources import CHANGED, MAX_SMALL_OCTETS, Body
+from filetransfer.client.exchanges import Exchange, GetExchange, ListExchange
+from filetransfer.client.receiving import MAX_DISCARDED_OCTETS, BulkSource, FedBody
+from filetransfer.client.sending import Batch, Outlet, Sending, frame_small
+from filetransfer.client.sources import CHANGED, MAX_SMALL_OCTETS, Body, StreamBody
 from filetransfer.errors import (
+    Cancelled,
     FileTransferError,
     RemoteProtocolError,
     SourceChanged,
@@ -38,17 +40,39 @@ from filetransfer.errors import (
     TransferTimeout,
 )
 from filetransfer.tls.alerts import explain_loss
-from filetransfer.wire.connection import ClientConnection, Event
-from filetransfer.wire.messages import BodyEnd, Content, Done, EndOfMessages, Response
+from filetransfer.wire.connection import ClientEnd, Event, begin_client
+from filetransfer.wire.messages import (
+    BodyEnd,
+    BodyRun,
+    Content,
+    Done,
+    EndOfMessages,
+    Greeting,
+    Listing,
+    Response,
+    Unavailable,
+    VersionChosen,
+    Working,
+)
 
-_BATCH_OCTETS = 256 * 1024
-"""Requests and small bodies are written in pieces of about this size: a write costs as much as a file."""
 
-_MAX_DISCARDED_OCTETS = 1024 * 1024
-"""The rest of a body that nobody wants any more is read up to this size; beyond, a new connection is cheaper."""
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What is known of a server.
 
-_SILENCE_SECONDS = 1.0
-"""Source: protocol, section 1, rule 10."""
+    Attributes:
+        version: of the protocol, that is spoken with it.
+        software: what it calls itself; empty when it does not say.
+        features: what it can beyond the requests, by name.
+        limits: by name: octets, seconds, or what the name says.
+        mechanisms: by which a peer can say who it is.
+    """
+
+    version: int
+    software: str = ""
+    features: frozenset[str] = frozenset()
+    limits: dict[str, int] = field(default_factory=dict)
+    mechanisms: tuple[str, ...] = ()
 
 
 class Owner(Interface):
@@ -64,7 +88,6 @@ class Owner(Interface):
         """Let a coroutine run that does not raise, and that must have ended before the program may."""
 
 
-@implementer(IPushProducer)
 class ClientProtocol(Protocol):
     """Speaks with one server.
 
@@ -72,8 +95,11 @@ class ClientProtocol(Protocol):
         owner: gives exchanges, and is told when the connection is over.
         clock: for deadlines.
         timeout_seconds: how long nothing may move while something is unanswered, > 0.
+        versions: those that will do, 1 and 2.
 
     Attributes:
+        opened: fires when requests can be given; fails when that will never be. Cancelling it ends the connection.
+        server: what is known of the server, once it has opened.
         unanswered: exchanges whose requests were written, at least in part, oldest first.
         answered: how many responses have come.
         was_dropped: whether it was given up by this side, with nothing wrong at the other.
@@ -81,22 +107,30 @@ class ClientProtocol(Protocol):
 
     transport: Any
 
-    def __init__(self, owner: Owner, clock: IReactorTime, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        clock: IReactorTime,
+        timeout_seconds: float,
+        versions: Collection[int],
+    ) -> None:
+        self.opened: Deferred[None] = Deferred(self._cancel_opening)
+        self.server: ServerInfo | None = None
         self.unanswered: deque[Exchange[Any]] = deque()
         self.answered = 0
         self.was_dropped = False
         self._owner = owner
         self._clock = clock
         self._timeout_seconds = timeout_seconds
-        self._connection = ClientConnection()
-        self._outlet = _Outlet(self)
-        self._body: HeldBody | IncomingBody | None = None
-        self._sending: Exchange[Any] | None = None
+        self._versions = versions
+        self._connection: ClientEnd = begin_client((1,))[0]
+        self._body: HeldBody | IncomingBody | FedBody | None = None
+        self._sender: Exchange[Any] | None = None
+        self._sending: Sending | None = None
         self._is_writing = False
         self._doomed: Exchange[Any] | None = None
         self._error: FileTransferError | None = None
         self._is_over = False
-        self._is_writable = True
         self._is_held_back = False
         self._moved_at = 0.0
         self._deadline: IDelayedCall | None = None
@@ -105,18 +139,23 @@ class ClientProtocol(Protocol):
 
     # What the session calls.
 
+    @property
+    def connection(self) -> ClientEnd:
+        """The codec of the version that is spoken, once it has opened: says what that version can."""
+        return self._connection
+
     def write_requests(self) -> None:
         """Write what the session gives, as long as there is room."""
         if self._is_writing:
             return
         self._is_writing = True
-        batch = _Batch(self.transport)
+        batch = Batch(self._outlet.write)
         while self._may_write() and (exchange := self._owner.take_next(self)) is not None:
             body = self._write_head(exchange, batch)
             if body is not None:
                 batch.flush()
-                self._sending = exchange
-                Deferred.fromCoroutine(self._send_bulk(exchange, body))
+                self._sender = exchange
+                self._send_bulk(exchange, body)
         batch.flush()
         self._is_writing = False
 
@@ -139,8 +178,8 @@ class ClientProtocol(Protocol):
 
     def forget(self, exchange: Exchange[Any]) -> None:
         """Take note that an exchange was given up by its caller: its large body need not move any more."""
-        if exchange is self._sending:
-            self._doom(exchange)
+        if exchange is self._sender:
+            self._stop_sending(exchange)
         elif self.unanswered and exchange is self.unanswered[0] and self._body is not None:
             self._give_up_body()
 
@@ -150,7 +189,9 @@ class ClientProtocol(Protocol):
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
-        self.transport.registerProducer(self, True)
+        self._outlet = Outlet(self.transport, self._room_came)
+        # Over TLS, what is spoken inside it is agreed on already: see client/trust.py.
+        self._begin(getattr(self.transport, "negotiatedProtocol", None))
 
     def dataReceived(self, data: bytes) -> None:
         self._note_move()
@@ -169,36 +210,66 @@ class ClientProtocol(Protocol):
         if self._body is not None:
             self._body.fail(error)
         self._outlet.close()
-        self._owner.connection_over(self, error)
+        if not self.opened.called:
+            self.opened.errback(error)
+        else:
+            self._owner.connection_over(self, error)
         self._lost.callback(None)
 
-    def pauseProducing(self) -> None:
-        """The server does not read as fast as we write."""
-        self._set_writable(False)
+    # The version.
 
-    def resumeProducing(self) -> None:
-        """What we wrote has left."""
-        self._note_move()
-        self._set_writable(True)
-        self.write_requests()
+    def _begin(self, alpn: bytes | None) -> None:
+        self._connection, octets = begin_client(self._versions, alpn=alpn)
+        if octets:
+            self._outlet.write(octets)
+        self._await_silence()
+        self._open_if_ready()
 
-    def stopProducing(self) -> None:
-        """The transport is gone; :meth:`connectionLost` tells."""
+    def _choose_version(self, chosen: VersionChosen) -> None:
+        self._connection = chosen.connection
+        if chosen.octets:
+            self._outlet.write(chosen.octets)
+        self._open_if_ready()
+
+    def _open_if_ready(self) -> None:
+        # What the server says of itself is waited for: there may be nothing more that it says.
+        if self._connection.is_ready and not self._connection.has_greeting:
+            self._open(ServerInfo(1))
+
+    def _take_greeting(self, greeting: Greeting) -> None:
+        self._open(
+            ServerInfo(
+                greeting.version,
+                greeting.software,
+                frozenset(greeting.features),
+                greeting.limits,
+                tuple(greeting.mechanisms),
+            )
+        )
+
+    def _open(self, server: ServerInfo) -> None:
+        self.server = server
+        if not self.opened.called:
+            self.opened.callback(None)
+
+    def _cancel_opening(self, opened: Deferred[None]) -> None:
+        opened.errback(CancelledError())
+        self.drop()
 
     # Requests.
 
-    def _set_writable(self, is_writable: bool) -> None:
-        self._is_writable = is_writable
-        self._outlet.set_paused(not is_writable)
+    def _room_came(self) -> None:
+        self._note_move()
+        self.write_requests()
 
     def _may_write(self) -> bool:
-        return self._is_writable and self._sending is None and not self._is_over
+        return self._outlet.has_room and self._sender is None and not self._is_over
 
-    def _write_head(self, exchange: Exchange[Any], batch: _Batch) -> Body | None:
+    def _write_head(self, exchange: Exchange[Any], batch: Batch) -> Body | StreamBody | None:
         """Write a request, with its body if that is small; give the body if it is large."""
         body = None
         try:
-            request, body = exchange.open()
+            request, body = exchange.open(self._connection)
             head = self._connection.encode(request)
         except (OSError, FileTransferError) as error:
             if body is not None:
@@ -212,54 +283,54 @@ class ClientProtocol(Protocol):
         batch.write(head)
         if body is None or body.octets is None:
             return body
-        batch.write(body.octets)
+        batch.write(frame_small(self._connection, body))
         exchange.body_moved(body.size)
         return None
 
-    async def _send_bulk(self, exchange: Exchange[Any], body: Body) -> None:
+    def _send_bulk(self, exchange: Exchange[Any], body: Body | StreamBody) -> None:
         def moved(count: int) -> None:
             self._note_move()
             exchange.body_moved(count)
 
+        sending = self._sending = Sending(self._outlet, self._connection, body, moved)
+        self._owner.start(self._send(exchange, body, sending))
+
+    async def _send(
+        self, exchange: Exchange[Any], body: Body | StreamBody, sending: Sending
+    ) -> None:
         try:
-            await self._send_body(body, moved)
+            await sending.run()
         except TransferInterrupted:
             # Of a lost connection connectionLost tells; or else the file ended early.
             if not body.is_unchanged():
-                self._fail_bulk(exchange, SourceChanged(CHANGED))
+                self._end_early(exchange, sending, SourceChanged(CHANGED))
         except Exception as error:  # noqa: BLE001 - whatever it is, the body cannot be finished
-            self._fail_bulk(exchange, error)
+            self._end_early(exchange, sending, error)
         else:
-            self._sending = None
-            self.write_requests()
+            self._end_sending()
         finally:
             body.close()
 
-    async def _send_body(self, body: Body, moved: Callable[[int], None]) -> None:
-        # The last block is held back until the file is known to be still what it was: a body that was begun can only
-        # be spoilt by not being finished.
-        held = min(body.size, BLOCK_OCTETS)
-        first = body.size - held
-        await self._send_run(body.descriptor, body.offset, first, moved)
-        if not body.is_unchanged():
-            raise SourceChanged(CHANGED)
-        await send_copied(self._outlet, body.descriptor, body.offset + first, held, moved)
+    def _end_sending(self) -> None:
+        self._sender = self._sending = None
+        self.write_requests()
 
-    async def _send_run(
-        self, descriptor: int, offset: int, count: int, moved: Callable[[int], None]
-    ) -> None:
-        if not goes_by_kernel(self.transport, count):
-            await send_copied(self._outlet, descriptor, offset, count, moved)
-            return
-        # The kernel's route has a producer of its own, and is told of the room that we were waiting for.
-        self.transport.unregisterProducer()
-        await send_body(self.transport, descriptor, offset, count, moved)
-        self._set_writable(True)
-        self.transport.registerProducer(self, True)
-
-    def _fail_bulk(self, exchange: Exchange[Any], error: Exception) -> None:
+    def _end_early(self, exchange: Exchange[Any], sending: Sending, error: Exception) -> None:
         exchange.fail(error)
-        self._doom(exchange)
+        if self._is_over:
+            return
+        if sending.can_go_on:
+            sending.end_early()
+            self._end_sending()
+        else:
+            self._doom(exchange)
+
+    def _stop_sending(self, exchange: Exchange[Any]) -> None:
+        """Send no more than must be of a body that nobody wants."""
+        if self._sending is not None and self._connection.has_trailers:
+            self._sending.stop(Cancelled("nobody wants it any more"))
+        else:
+            self._doom(exchange)
 
     def _doom(self, exchange: Exchange[Any]) -> None:
         """Drop the connection as soon as everything before this exchange, whose body is cut short, is answered."""
@@ -267,7 +338,9 @@ class ClientProtocol(Protocol):
         self._drop_if_doomed()
 
     def _drop_if_doomed(self) -> None:
-        if self._doomed is not None and (not self.unanswered or self.unanswered[0] is self._doomed):
+        if self._doomed is not None and (
+            self._doomed not in self.unanswered or self.unanswered[0] is self._doomed
+        ):
             self.drop()
 
     # Responses.
@@ -291,43 +364,59 @@ class ClientProtocol(Protocol):
         self._await_silence()
 
     def _take_event(self, event: Event) -> None:
-        if isinstance(event, BodyEnd):
-            self._end_body()
-        elif isinstance(event, EndOfMessages):
-            self._is_over = True
-        elif isinstance(event, Content):
-            self._begin_body(event)
-        else:
-            self._take_response(event)  # type: ignore[arg-type] # the client's decoder gives no requests
+        match event:
+            case BodyEnd():
+                self._end_body(event)
+            case BodyRun():
+                if self._body is not None:
+                    self._body.run_began()
+            case Content() | Listing():
+                self._begin_body(event)
+            case Working():
+                # That it came is all there is to it: the peer is alive.
+                pass
+            case EndOfMessages():
+                self._is_over = True
+            case VersionChosen():
+                self._choose_version(event)
+            case Greeting():
+                self._take_greeting(event)
+            case Unavailable(error):
+                self._abort(error)
+            case _:
+                self._take_response(event)  # type: ignore[arg-type] # the client's decoder gives no requests
 
     def _take_response(self, response: Response) -> None:
         exchange = self.unanswered[0]
-        if exchange is self._sending:
+        if exchange is self._sender:
             if isinstance(response, Done):
                 raise RemoteProtocolError("the server said done before it had the whole body")
-            # Nothing was written behind this request, and everything before it is answered: a new connection costs
-            # less than sending a body that is not wanted.
-            exchange.respond(response)
+            # Nothing was written behind this request, and everything before it is answered.
             self._end_exchange()
-            self.drop()
+            self._stop_sending(exchange)
+            exchange.respond(response)
             return
         self._end_exchange()
         exchange.respond(response)
         self._drop_if_doomed()
 
-    def _begin_body(self, content: Content) -> None:
+    def _begin_body(self, response: Content | Listing) -> None:
         exchange = self.unanswered[0]
+        if isinstance(exchange, ListExchange):
+            self._body = FedBody(self._connection, exchange.feed, exchange.finish)
+            return
         assert isinstance(exchange, GetExchange)  # noqa: S101 - the decoder matches them
-        exchange.begin_body(content.size)
+        assert isinstance(response, Content)  # noqa: S101
+        exchange.take_content(response)
         if exchange.is_over:
             self._give_up_body()
-        elif exchange.is_held and content.size <= MAX_SMALL_OCTETS:
+        elif exchange.is_held and exchange.size <= MAX_SMALL_OCTETS:
             self._body = HeldBody(self._connection, exchange.take)
         else:
             self._receive_bulk(exchange)
 
     def _receive_bulk(self, exchange: GetExchange) -> None:
-        source = _BulkSource(self._connection, self._give_up_body)
+        source = BulkSource(self._connection, self._give_up_body)
 
         def moved(count: int) -> None:
             self._note_move()
@@ -342,7 +431,7 @@ class ClientProtocol(Protocol):
         else:
             # It leaves nothing behind, and its thread may be sitting in write(), with nobody reading at the other end.
             Deferred.fromCoroutine(exchange.receive(body))
-        if exchange.is_over:
+        if exchange.is_over and self._body is not None:
             self._give_up_body()
 
     def _give_up_body(self) -> None:
@@ -350,17 +439,23 @@ class ClientProtocol(Protocol):
         is_by_kernel = isinstance(body, IncomingBody) and body.is_by_kernel
         if body is not None:
             body.fail(TransferInterrupted("nobody wants it any more"))
-        if is_by_kernel or self._connection.run > _MAX_DISCARDED_OCTETS:
+        if is_by_kernel or self.unanswered[0].left > MAX_DISCARDED_OCTETS:
             self.drop()
         else:
             self._connection.discard_body()
             self._hold_back(False)
 
-    def _end_body(self) -> None:
+    def _end_body(self, end: BodyEnd) -> None:
         body, self._body = self._body, None
+        exchange = self.unanswered[0]
         self._end_exchange()
-        if body is not None:
-            body.end()
+        if end.refusal is not None:
+            exchange.fail(end.refusal)
+        if body is not None and end.refusal is not None:
+            self._hold_back(False)
+            body.fail(end.refusal)
+        elif body is not None:
+            body.end(end)
         self._drop_if_doomed()
 
     def _end_exchange(self) -> None:
@@ -372,15 +467,19 @@ class ClientProtocol(Protocol):
         self._connection.receive_eof()
         try:
             self._pull()
-        except RemoteProtocolError:
-            # It ended inside a message: that is no fault of what the server said, it is a lost connection.
+        except RemoteProtocolError as error:
+            # It ended inside a message: that is no fault of what the server said, it is a lost connection. But where
+            # there was no answer yet, that is an answer, too.
             self._is_over = True
+            if not self._connection.is_ready:
+                self._error = error
 
     def _await_silence(self) -> None:
         self._stop(self._silence)
         self._silence = None
-        if self._connection.may_end_with_silence and not self._is_over:
-            self._silence = self._clock.callLater(_SILENCE_SECONDS, self._end_with_silence)
+        seconds = self._connection.silence_seconds
+        if seconds is not None and not self._is_over:
+            self._silence = self._clock.callLater(seconds, self._end_with_silence)
 
     def _end_with_silence(self) -> None:
         self._silence = None
@@ -411,7 +510,7 @@ class ClientProtocol(Protocol):
         self._deadline = None
         if not self.unanswered:
             return
-        if self._is_held_back and not self._awaits_peer():
+        if self._awaits_us():
             self._note_move()
         left = self._moved_at + self._timeout_seconds - self._clock.seconds()
         if left > 0:
@@ -419,9 +518,13 @@ class ClientProtocol(Protocol):
         else:
             self._abort(TransferTimeout(f"nothing moved for {self._timeout_seconds:g} seconds"))
 
-    def _awaits_peer(self) -> bool:
-        """Tell whether a body moves past Python, and nothing comes."""
-        return isinstance(self._body, IncomingBody) and self._body.awaits_peer
+    def _awaits_us(self) -> bool:
+        """Tell whether it is for want of our disk, or of what we read, that nothing moves."""
+        if self._sending is not None and self._sending.awaits_source:
+            return True
+        # A body may move past Python while reading is paused, and nothing come.
+        awaits_peer = isinstance(self._body, IncomingBody) and self._body.awaits_peer
+        return self._is_held_back and not awaits_peer
 
     # The end.
 
@@ -441,81 +544,3 @@ class ClientProtocol(Protocol):
     def _stop(call: IDelayedCall | None) -> None:
         if call is not None and call.active():
             call.cancel()
-
-
-class _Batch:
-    """Requests and small bodies, collected into few writes."""
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def write(self, octets: bytes) -> None:
-        """Add octets, and write what there is when it is enough."""
-        self._pieces.append(octets)
-        self._size += len(octets)
-        if self._size >= _BATCH_OCTETS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what there is."""
-        if self._pieces:
-            self._transport.write(b"".join(self._pieces))
-            self._pieces.clear()
-            self._size = 0
-
-
-class _Outlet:
-    """The transport as a large body sees it.
-
-    The protocol stays the transport's producer all the time, and passes on what it is told: when the body is written,
-    it must know whether the transport has room for more.
-    """
-
-    def __init__(self, protocol: ClientProtocol) -> None:
-        self._protocol = protocol
-        self._producer: IPushProducer | None = None
-        self._is_paused = False
-
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
-        self._producer = producer
-        if self._is_paused:
-            producer.pauseProducing()
-
-    def unregisterProducer(self) -> None:
-        self._producer = None
-
-    def write(self, octets: bytes) -> None:
-        self._protocol.transport.write(octets)
-
-    def set_paused(self, is_paused: bool) -> None:
-        """Pass on what the transport says."""
-        self._is_paused = is_paused
-        if self._producer is not None and is_paused:
-            self._producer.pauseProducing()
-        elif self._producer is not None:
-            self._producer.resumeProducing()
-
-    def close(self) -> None:
-        """Pass on that the connection is over."""
-        if self._producer is not None:
-            self._producer.stopProducing()
-
-
-class _BulkSource:
-    """The decoder, but for one thing: what becomes of a body that cannot be written is decided by the protocol."""
-
-    def __init__(self, connection: ClientConnection, give_up: Callable[[], None]) -> None:
-        self._connection = connection
-        self.discard_body = give_up
-        self.take_body = connection.take_body
-        self.body_moved = connection.body_moved
-
-    @property
-    def run(self) -> int:
-        return self._connection.run
-
-    @property
-    def available(self) -> int:
-        return self._connection.available

@@ -3,89 +3,78 @@
     async with connect("localhost", 9000) as session:
         await session.put("report.csv", "report.csv")
 
-A session outlives its connections. Exchanges wait in it in the order they were asked for; the connection of the moment
-takes them (``client/protocol.py``), at most :data:`MAX_UNANSWERED` at a time, so that ten thousand small files do not
-mean ten thousand open ones. What a lost connection leaves unanswered is asked again on the next one, but for CHANGE:
-
-    lost after responses had come     the server may close whenever it likes, some do after each response: go on at once
-    lost without a response           up to ``tries`` times with waits in between, then the oldest exchange fails
-    the server broke the rules        everything fails: more of it would not make sense either
-    nothing moved for too long        the same: each exchange would have to wait as long again
-
-A CHANGE that was sent and not answered fails with :class:`~filetransfer.errors.OutcomeUnknown`: done twice, it could
-rename another file. So that a server that closes after each response does not leave one in doubt, a CHANGE is not sent
-behind unanswered requests until the server has answered twice on one connection.
+A session outlives its connections (``client/conversation.py``). What it offers is the same whatever version the server
+speaks; what that version cannot say is refused here, with an error that says so.
 """
 
 from __future__ import annotations
 
+import io
 import os
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Collection
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.threads import deferToThread
 
-from filetransfer.client.connecting import Connector, choose_wait
+from filetransfer.client.connecting import Connector
+from filetransfer.client.conversation import Conversation
 from filetransfer.client.destinations import (
     LocalDestination,
     PathDestination,
-    Publisher,
     Stream,
     find_destination,
 )
 from filetransfer.client.exchanges import (
-    ChangeExchange,
-    Exchange,
     GetExchange,
-    HelpExchange,
+    ListExchange,
+    PlainExchange,
     Progress,
     PutExchange,
-    SummaryExchange,
     Transferred,
 )
-from filetransfer.client.protocol import ClientProtocol
-from filetransfer.client.sources import LocalSource, Source, Spooling, find_source
+from filetransfer.client.protocol import ServerInfo
+from filetransfer.client.sources import LocalSource, Pipe, PipeSource, Source, find_source
 from filetransfer.client.throttle import ThrottledEndpoint
-from filetransfer.errors import (
-    FileTransferError,
-    LocalProtocolError,
-    TransferInterrupted,
-    TransferTimeout,
-)
+from filetransfer.errors import LocalProtocolError, NameInvalid, RemoteProtocolError
 from filetransfer.names import check_path
 from filetransfer.store.stable import Durability
-from filetransfer.wire.messages import Statistics
+from filetransfer.wire.connection import ALPN
+from filetransfer.wire.messages import (
+    Change,
+    Copy,
+    Delete,
+    Digest,
+    Digested,
+    Done,
+    Entry,
+    Get,
+    Help,
+    HelpText,
+    List,
+    MakeDirectory,
+    Put,
+    Stat,
+    Statistics,
+    Status,
+    Summary,
+)
 
 if TYPE_CHECKING:
     from filetransfer.client.trust import Trust
 
 DEFAULT_PORT = 9000
 DEFAULT_TLS_PORT = 9001
-MAX_UNANSWERED = 256
-"""Requests without an answer at a time: as many as a server takes from one connection. Source: protocol, section 5."""
+DEFAULT_VERSIONS = (1, 2)
 
-MAX_UNDER_WAY = 2 * MAX_UNANSWERED
-"""Exchanges at a time. With fewer, the server would wait whenever a batch of small files is written here."""
-
-_MAX_OPEN = 64
-"""Large files that may wait to be published, with their descriptors open, before no more is asked for."""
+_PAGE_ENTRIES = 5000
+"""Entries of a listing that are asked for at a time: some 2 MB of them here, and 30 ms of taking them apart."""
 
 # RFC 8305 advises 0.25 s between the addresses of one name and allows 0.01; "localhost" is often two, of which one
 # refuses, and the endpoint waits out the delay even then.
 _ATTEMPT_DELAY_SECONDS = 0.05
-
-# Responses on one connection, the second of which shows that the server does not close after each.
-_PROVEN_RESPONSES = 2
-# Connections in a row with one response each, after which the server is believed to close after each.
-_PROVEN_CLOSES = 2
-
-_Result = TypeVar("_Result")
 
 
 class Session:
@@ -94,6 +83,14 @@ class Session:
     All methods may be called while others are under way: requests go out in the order of the calls, over one
     connection, without waiting for each other's answers. (What has to be copied from a pipe first, or opened to write
     to one, joins the order when that is done.)
+
+    Each may raise, besides what it says:
+
+    - NameInvalid: a name is none; nothing was sent.
+    - LocalProtocolError: the version that the server speaks cannot say it; nothing was sent.
+    - RequestRefused: the server said no, for another reason than those named.
+    - TransferInterrupted: the connection was lost, or timed out, and trying again did not help.
+    - RemoteProtocolError: the server broke the rules.
 
     Attributes:
         server: what to call the server in messages, as ``host:port``.
@@ -109,23 +106,9 @@ class Session:
     ) -> None:
         self.server = connector.server
         self._connector = connector
-        self._clock = clock
-        self._timeout_seconds = timeout_seconds
-        self._tries = tries
-        self._tries_left = tries
-        self._waiting: deque[Exchange[Any]] = deque()
-        self._pending: set[Exchange[Any]] = set()
-        self._under_way: set[Exchange[Any]] = set()
-        self._publisher = Publisher(deferToThread)
-        self._protocol: ClientProtocol | None = None
-        self._connecting: Deferred[None] | None = None
-        self._is_connecting = False
-        self._wake: IDelayedCall | None = None
-        self._idle: Deferred[None] | None = None
-        self._tidying: set[Deferred[None]] = set()
-        self._single_responses = 0
-        self._closes_after_response = False
-        self._is_closed = False
+        self._conversation = Conversation(
+            connector, clock, timeout_seconds=timeout_seconds, tries=tries
+        )
 
     async def __aenter__(self) -> Session:
         await self.open()
@@ -142,27 +125,58 @@ class Session:
         else:
             await self.abort()
 
-    async def open(self) -> None:
+    @property
+    def server_info(self) -> ServerInfo | None:
+        """What is known of the server; None before the first connection."""
+        return self._conversation.server
+
+    @property
+    def note(self) -> str:
+        """What a person should be told of the version that is spoken; empty when it is the best that was asked for."""
+        return self._connector.note
+
+    async def open(self) -> ServerInfo:
         """Connect now rather than at the first request.
+
+        Returns:
+            What is known of the server.
 
         Raises:
             Untrusted: over TLS, the server is not believed, or does not believe us.
             ConnectTimeout: nobody answered in time.
             ConnectFailed: every try was refused, or the host is not known.
+            Busy, ShuttingDown: the server says that it cannot serve now.
         """
-        if self._protocol is None:
-            factory = _ProtocolFactory(self._make_protocol)
-            self._take_protocol(await self._connector.connect(factory))
+        await self._conversation.open()
+        assert self.server_info is not None  # noqa: S101 - it came with the connection
+        return self.server_info
 
     async def put(
-        self, local: LocalSource, name: str | None = None, *, progress: Progress | None = None
+        self,
+        local: LocalSource,
+        name: str | None = None,
+        *,
+        modified: int | None = None,
+        mode: int | None = None,
+        preserve: bool = False,
+        parents: bool = False,
+        if_match: str | None = None,
+        if_none_match: bool = False,
+        progress: Progress | None = None,
     ) -> Transferred:
         """Store a file on the server, replacing what has the name.
 
         Args:
             local: a path; or a descriptor or an open binary file, sent from its position to its end and left open.
-                What has no size (a pipe, a terminal) is copied to a temporary file first.
+                What has no size (a pipe, a terminal) is sent as it is read, or copied to a temporary file first if
+                the server must be told the size.
             name: on the server; the last component of the path when it is None.
+            modified: the time of modification that it gets there, in nanoseconds since 1970 UTC.
+            mode: the permission bits that it gets there, 0 to 0o777.
+            preserve: give it those of the local file, where nothing else is said.
+            parents: make the directories that are missing on the way.
+            if_match: replace only a file that has this etag.
+            if_none_match: replace nothing.
             progress: told of what moves.
 
         Returns:
@@ -170,31 +184,52 @@ class Session:
 
         Raises:
             OSError: the local file cannot be read.
-            NameInvalid: the name is none; nothing was sent.
-            LocalProtocolError: the protocol cannot carry the name or the size.
             SourceChanged: the local file changed while it was sent.
-            RequestRefused: the server said no.
-            TransferInterrupted: the connection was lost, or timed out, and trying again did not help.
-            RemoteProtocolError: the server broke the rules.
+            PreconditionFailed: ``if_match`` or ``if_none_match`` does not hold.
+            NotFound: a directory is missing, and ``parents`` was not said.
+            DigestMismatch: what arrived is not what was sent; nothing was stored.
         """
         if name is None:
             if not isinstance(local, str | os.PathLike):
                 raise LocalProtocolError("an open file has no name: say which one")
             name = os.path.basename(os.fspath(local))
-        check_path(name)
-        source = find_source(local)
-        if isinstance(source, Spooling):
-            source = await _spool(source)
+        request = Put(
+            check_path(name),
+            modified=modified,
+            mode=mode,
+            parents=parents,
+            if_match=if_match,
+            if_none_match=if_none_match,
+        )
+        source = await self._find_source(local)
         try:
-            return await self._submit(PutExchange(source, name, progress))
+            return await self._conversation.submit(PutExchange(source, request, preserve, progress))
         finally:
             source.close()
+
+    async def _find_source(self, local: LocalSource) -> Source:
+        found = find_source(local)
+        if not isinstance(found, Pipe):
+            return found
+        try:
+            codec = await self._conversation.open()
+            if not codec.needs_size:
+                return PipeSource(found)
+            source: Source = await deferToThread(found.spool)
+        except BaseException:
+            found.close()
+            raise
+        return source
 
     async def get(
         self,
         name: str,
         local: LocalDestination | None = None,
         *,
+        offset: int = 0,
+        count: int | None = None,
+        if_match: str | None = None,
+        preserve: bool = False,
         durability: Durability = "full",
         progress: Progress | None = None,
     ) -> Transferred:
@@ -205,22 +240,26 @@ class Session:
             local: a path, whose file appears whole or not at all, replacing what is there; or a descriptor or a
                 writable binary file, that takes the octets as they come and is left open. The last component of
                 the name, in the current directory, when it is None.
+            offset: of the first octet wanted, >= 0.
+            count: how many octets are wanted, >= 0; all there are from ``offset`` on when it is None.
+            if_match: fetch it only if it has this etag.
+            preserve: give it the time of modification and the mode that it has on the server.
             durability: ``full``: a power cut after this returns does not take the file away; ``none``: it may.
             progress: told of what moves.
 
         Raises:
             OSError: the local file cannot be written.
-            NameInvalid: the name is none; nothing was sent.
             NotFound: the server has no such file.
-            LocalProtocolError, RequestRefused, TransferInterrupted, RemoteProtocolError: as for :meth:`put`.
+            PreconditionFailed: ``if_match`` does not hold.
+            DigestMismatch: what arrived is not what was sent. No file was published; a stream has got it, though.
         """
-        check_path(name)
+        request = Get(check_path(name), offset, count, if_match)
         found = find_destination(name.rpartition("/")[2] if local is None else local, durability)
         if isinstance(found, PathDestination):
-            return await self._submit(GetExchange(name, found, self._publisher, progress))
+            return await self._fetch(request, found, preserve, progress)
         stream = found if isinstance(found, Stream) else await deferToThread(found)
         try:
-            result = await self._submit(GetExchange(name, stream, self._publisher, progress))
+            result = await self._fetch(request, stream, preserve, progress)
         except BaseException:
             # Not waited for: a thread may be sitting in write(), with nobody reading at the other end.
             deferToThread(stream.close).addErrback(lambda _: None)
@@ -228,239 +267,206 @@ class Session:
         await deferToThread(stream.close)
         return result
 
-    async def change(self, old_name: str, new_name: str) -> None:
-        """Give a file on the server another name; never replaces.
+    async def _fetch(
+        self,
+        request: Get,
+        destination: PathDestination | Stream,
+        preserve: bool,
+        progress: Progress | None,
+    ) -> Transferred:
+        publisher = self._conversation.publisher
+        return await self._conversation.submit(
+            GetExchange(request, destination, publisher, preserve, progress)
+        )
+
+    async def get_octets(
+        self, name: str, *, offset: int = 0, count: int | None = None, if_match: str | None = None
+    ) -> bytes:
+        """Fetch octets of a file into memory. Arguments and errors as for :meth:`get`."""
+        buffer = io.BytesIO()
+        await self.get(name, buffer, offset=offset, count=count, if_match=if_match)
+        return buffer.getvalue()
+
+    async def change(
+        self, old_name: str, new_name: str, *, replace: bool = False, if_match: str | None = None
+    ) -> str | None:
+        """Give a file on the server another name.
+
+        Args:
+            old_name: that it has.
+            new_name: that it gets.
+            replace: whether a file that has the new name is replaced.
+            if_match: do it only if the file has this etag.
+
+        Returns:
+            The etag that the file has then; None where the server does not say.
 
         Raises:
-            NameInvalid: one of the names is none; nothing was sent.
             NotFound: there is no file of the old name.
-            RequestRefused: the new name exists, or the server said no for another reason.
+            Exists: there is one of the new name, and ``replace`` was not said.
+            PreconditionFailed: ``if_match`` does not hold.
             OutcomeUnknown: the connection was lost before the answer: the change may have been done.
-            LocalProtocolError, TransferInterrupted, RemoteProtocolError: as for :meth:`put`.
         """
         check_path(old_name)
         check_path(new_name, about="to")
-        await self._submit(ChangeExchange(old_name, new_name))
+        request = Change(old_name, new_name, replace, if_match)
+        done = cast(Done, await self._conversation.submit(PlainExchange(request, "the change")))
+        return done.etag
 
-    async def summary(self, name: str) -> Statistics:
+    async def copy(
+        self, name: str, new_name: str, *, replace: bool = False, if_match: str | None = None
+    ) -> Transferred:
+        """Copy a file on the server. Arguments and errors as for :meth:`change`."""
+        check_path(name)
+        check_path(new_name, about="to")
+        request = Copy(name, new_name, replace, if_match)
+        done = cast(Done, await self._conversation.submit(PlainExchange(request, "the copy")))
+        return Transferred(done.size or 0, done.etag, is_durable=True)
+
+    async def summary(
+        self,
+        name: str,
+        *,
+        column: int | str | None = None,
+        delimiter: str | None = None,
+        skip: int = 0,
+    ) -> Statistics:
         """Ask for the largest, the smallest and the mean of the numbers in a file on the server.
 
+        Args:
+            name: of the file.
+            column: which to look at, from 1, or by the name in its header; all there is when it is None.
+            delimiter: one character, between columns.
+            skip: lines at the beginning that are left out, >= 0.
+
+        Returns:
+            The statistics; which of them beyond those three depends on the server.
+
         Raises:
-            NameInvalid: the name is none; nothing was sent.
-            NotFound: there is no such file, or it holds something other than numbers.
-            LocalProtocolError, RequestRefused, TransferInterrupted, RemoteProtocolError: as for :meth:`put`.
+            NotFound: there is no such file; in version 1 also: it holds something other than numbers.
+            NotNumeric: it holds something other than numbers, or none.
         """
-        check_path(name)
-        return await self._submit(SummaryExchange(name))
+        request = Summary(check_path(name), column, delimiter, skip)
+        return cast(Statistics, await self._conversation.submit(PlainExchange(request)))
 
     async def help(self) -> str:
-        """Ask the server what can be asked. Raises as :meth:`put`."""
-        return await self._submit(HelpExchange())
+        """Ask the server what can be asked, in words for a person."""
+        return (await self.describe()).text
+
+    async def describe(self) -> HelpText:
+        """Ask the server what can be asked, and what else it says of itself."""
+        return cast(HelpText, await self._conversation.submit(PlainExchange(Help())))
+
+    async def list(
+        self, name: str | None = None, *, recursive: bool = False
+    ) -> AsyncIterator[Entry]:
+        """List a directory on the server, in the order of the paths' components.
+
+        What is asked for is a part at a time: a directory of any size needs no more memory than a small one.
+
+        Args:
+            name: of the directory; None for the root.
+            recursive: whether to list what is in the directories in it, and so on.
+
+        Yields:
+            Each entry, with its path from the root; the directory itself is none of them.
+
+        Raises:
+            NotFound: there is no such directory. NotDirectory: it is something else.
+            RemoteProtocolError: the server sent a path that may not be, or not in order.
+        """
+        if name is not None:
+            check_path(name)
+        after: str | None = None
+        while True:
+            page = await self._conversation.submit(
+                ListExchange(List(name, recursive, after, _PAGE_ENTRIES))
+            )
+            for entry in page.entries:
+                check_entry(entry, name)
+                yield entry
+            if page.more is None:
+                return
+            if page.more == after or not page.entries:
+                raise RemoteProtocolError("the server's list does not go on")
+            after = page.more
+
+    async def stat(self, name: str) -> Status:
+        """Ask what is known of a path on the server. Raises NotFound: there is nothing."""
+        request = Stat(check_path(name))
+        return cast(Status, await self._conversation.submit(PlainExchange(request)))
+
+    async def digest(
+        self, name: str, *, algorithm: str | None = None, if_match: str | None = None
+    ) -> Digested:
+        """Ask for the digest of a file on the server.
+
+        Args:
+            name: of the file.
+            algorithm: ``xxh3-128`` or ``sha256``, or what else the server knows; None for the server's choice.
+            if_match: answer only if the file has this etag.
+
+        Raises:
+            NotFound: there is no such file. Unsupported: the server does not know the algorithm.
+        """
+        request = Digest(check_path(name), algorithm, if_match)
+        return cast(Digested, await self._conversation.submit(PlainExchange(request)))
+
+    async def delete(
+        self, name: str, *, recursive: bool = False, if_match: str | None = None
+    ) -> None:
+        """Remove a file or a directory on the server.
+
+        Args:
+            name: of it.
+            recursive: whether a directory goes with all that is in it.
+            if_match: remove it only if it has this etag.
+
+        Raises:
+            NotFound: there is no such thing. NotEmpty: a directory that is not empty, and ``recursive`` was not said.
+            PreconditionFailed: ``if_match`` does not hold.
+            OutcomeUnknown: the connection was lost before the answer: it may have been removed.
+        """
+        request = Delete(check_path(name), recursive, if_match)
+        await self._conversation.submit(PlainExchange(request, "the removal"))
+
+    async def make_directory(self, name: str, *, parents: bool = False) -> None:
+        """Make a directory on the server.
+
+        Args:
+            name: of it.
+            parents: make what is missing on the way too; one that is there already is no error then.
+
+        Raises:
+            Exists: there is something of this name.
+            NotFound: a directory on the way is missing, and ``parents`` was not said.
+            OutcomeUnknown: the connection was lost before the answer, and ``parents`` was not said.
+        """
+        request = MakeDirectory(check_path(name), parents)
+        doubt = "" if parents else "the making of the directory"
+        await self._conversation.submit(PlainExchange(request, doubt))
 
     async def close(self) -> None:
         """Wait for what is under way, then say bye. A second call does nothing."""
-        while self._pending:
-            self._idle = Deferred()
-            await self._idle
-        self._is_closed = True
-        if self._protocol is not None:
-            await self._protocol.close()
-        await self._tidy_up()
+        await self._conversation.close()
 
     async def abort(self) -> None:
         """Give up what is under way, leaving no parts behind, and say bye. A second call does nothing."""
-        self._is_closed = True
-        if self._wake is not None:
-            self._wake.cancel()
-            self._wake = None
-        if self._connecting is not None:
-            self._connecting.cancel()
-        for exchange in list(self._pending):
-            exchange.fail(TransferInterrupted("the session was given up"))
-        if self._protocol is not None:
-            await self._protocol.abort()
-        await self._tidy_up()
-
-    async def _tidy_up(self) -> None:
-        """Wait until nothing is left that would be left behind."""
-        while self._tidying:
-            done: Deferred[None] = Deferred()
-            next(iter(self._tidying)).addCallback(done.callback)
-            await done
-        await self._publisher.close()
-
-    # What the connection calls.
-
-    def take_next(self, protocol: ClientProtocol) -> Exchange[Any] | None:
-        """See :class:`~filetransfer.client.protocol.Owner`."""
-        if (
-            not self._has_waiting()
-            or len(protocol.unanswered) >= MAX_UNANSWERED
-            or len(self._under_way) >= MAX_UNDER_WAY
-            or self._publisher.open_count >= _MAX_OPEN
-            or self._is_spent(protocol)
-            or (protocol.unanswered and not self._may_follow(self._waiting[0], protocol))
-        ):
-            return None
-        exchange = self._waiting.popleft()
-        self._under_way.add(exchange)
-        return exchange
-
-    def _has_waiting(self) -> bool:
-        """Tell whether there is an exchange to begin; those whose callers gave them up are forgotten."""
-        waiting = self._waiting
-        while waiting and waiting[0].is_over:
-            waiting.popleft()
-        return bool(waiting)
-
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """See :class:`~filetransfer.client.protocol.Owner`."""
-        started = Deferred.fromCoroutine(work)
-        if not started.called:
-            self._tidying.add(started)
-            started.addCallback(lambda _: self._tidying.discard(started))
-
-    def _may_follow(self, exchange: Exchange[Any], protocol: ClientProtocol) -> bool:
-        """Tell whether its request may be sent while others are unanswered."""
-        return not self._closes_after_response and (
-            exchange.is_repeatable or protocol.answered >= _PROVEN_RESPONSES
-        )
-
-    def _is_spent(self, protocol: ClientProtocol) -> bool:
-        return self._closes_after_response and protocol.answered > 0
-
-    def connection_over(self, protocol: ClientProtocol, error: FileTransferError) -> None:
-        """See :class:`~filetransfer.client.protocol.Owner`."""
-        if self._protocol is protocol:
-            self._protocol = None
-        unanswered = [exchange for exchange in protocol.unanswered if not exchange.is_over]
-        self._under_way.difference_update(unanswered)
-        if not isinstance(error, TransferInterrupted) or isinstance(error, TransferTimeout):
-            self._fail([*unanswered, *self._waiting], error)
-            return
-        repeated = []
-        for exchange in unanswered:
-            if exchange.is_repeatable:
-                repeated.append(exchange)
-            else:
-                exchange.fail(exchange.explain_loss(error))
-        self._learn_from(protocol, has_more=bool(repeated or self._waiting))
-        wait_seconds = self._count_loss(protocol, repeated, error)
-        self._waiting.extendleft(reversed(repeated))
-        self._wake_after(wait_seconds)
-
-    def _learn_from(self, protocol: ClientProtocol, *, has_more: bool) -> None:
-        """Notice a server that closes after each response: two connections in a row that had one, and not by us."""
-        if protocol.was_dropped:
-            return
-        self._single_responses = self._single_responses + 1 if protocol.answered == 1 else 0
-        if has_more and self._single_responses >= _PROVEN_CLOSES:
-            self._closes_after_response = True
-
-    def _count_loss(
-        self, protocol: ClientProtocol, repeated: list[Exchange[Any]], error: TransferInterrupted
-    ) -> float:
-        """Give the seconds to wait before the next connection; after too many losses, fail the oldest exchange."""
-        if protocol.answered or protocol.was_dropped or not repeated:
-            self._tries_left = self._tries
-            return 0.0
-        self._tries_left = max(self._tries_left - 1, 0)
-        if self._tries_left:
-            return choose_wait(self._tries - self._tries_left)
-        # It may be this very exchange that the server cannot bear: the others go on, with one try each until one of
-        # them is answered.
-        repeated.pop(0).fail(error)
-        return 0.0
-
-    # Exchanges.
-
-    def _submit(self, exchange: Exchange[_Result]) -> Deferred[_Result]:
-        if self._is_closed:
-            raise LocalProtocolError("the session is closed")
-        self._pending.add(exchange)
-        self._waiting.append(exchange)
-        exchange.result.addBoth(self._ended, exchange)
-        self._wake_after(0.0)
-        return exchange.result
-
-    def _ended(self, result: _Result, exchange: Exchange[Any]) -> _Result:
-        self._pending.discard(exchange)
-        self._under_way.discard(exchange)
-        if self._protocol is not None:
-            self._protocol.forget(exchange)
-        if self._waiting:
-            self._wake_after(0.0)
-        if not self._pending and self._idle is not None:
-            idle, self._idle = self._idle, None
-            idle.callback(None)
-        return result
-
-    @staticmethod
-    def _fail(exchanges: list[Exchange[Any]], error: Exception) -> None:
-        for exchange in exchanges:
-            exchange.fail(error)
-
-    def _wake_after(self, seconds: float) -> None:
-        """Look for work in a later turn: what is asked for in this one goes out together."""
-        if self._wake is None and not self._is_closed:
-            self._wake = self._clock.callLater(seconds, self._work)
-
-    def _work(self) -> None:
-        self._wake = None
-        if not self._has_waiting():
-            return
-        if self._protocol is None:
-            self._begin_connecting()
-        elif self._is_spent(self._protocol) and not self._protocol.unanswered:
-            self._protocol.drop()
-        else:
-            self._protocol.write_requests()
-
-    # Connections.
-
-    def _begin_connecting(self) -> None:
-        if not self._is_connecting:
-            self._is_connecting = True
-            self._connecting = Deferred.fromCoroutine(self._connect())
-
-    async def _connect(self) -> None:
-        try:
-            protocol = await self._connector.connect(_ProtocolFactory(self._make_protocol))
-        except CancelledError:
-            # By abort().
-            pass
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
-            self._fail(list(self._waiting), error)
-        else:
-            self._take_protocol(protocol)
-        finally:
-            self._is_connecting = False
-
-    def _make_protocol(self) -> ClientProtocol:
-        return ClientProtocol(self, self._clock, self._timeout_seconds)
-
-    def _take_protocol(self, protocol: ClientProtocol) -> None:
-        self._protocol = protocol
-        protocol.write_requests()
+        await self._conversation.abort()
 
 
-class _ProtocolFactory(Factory):
-    noisy = False
+def check_entry(entry: Entry, directory: str | None) -> None:
+    """Look at a path that a server sent, before anything is done with it.
 
-    def __init__(self, make_protocol: Callable[[], ClientProtocol]) -> None:
-        self._make_protocol = make_protocol
-
-    def buildProtocol(self, addr: IAddress | None) -> ClientProtocol:
-        return self._make_protocol()
-
-
-async def _spool(spooling: Spooling) -> Source:
+    Raises:
+        RemoteProtocolError: it is no path, or lies outside the directory that was listed.
+    """
     try:
-        source: Source = await deferToThread(spooling.run)
-    except CancelledError:
-        spooling.cancel()
-        raise
-    return source
+        check_path(entry.path)
+    except NameInvalid as refusal:
+        raise RemoteProtocolError(f"the server lists what is no path: {refusal}") from refusal
+    if directory is not None and not entry.path.startswith(f"{directory}/"):
+        raise RemoteProtocolError("the server lists what lies outside the directory")
 
 
 def connect(
@@ -470,6 +476,7 @@ def connect(
     connect_timeout_seconds: float = 10.0,
     timeout_seconds: float = 60.0,
     tries: int = 3,
+    versions: Collection[int] = DEFAULT_VERSIONS,
     max_rate: int | None = None,
     tls: Trust | None = None,
     endpoint: IStreamClientEndpoint | None = None,
@@ -486,6 +493,7 @@ def connect(
         connect_timeout_seconds: for each try to connect, > 0.
         timeout_seconds: how long nothing may move while something is unanswered, > 0.
         tries: to connect, and to send again what a lost connection left unanswered; >= 1.
+        versions: of the protocol, those that will do: ``(1, 2)`` prefers version 2, ``(2,)`` demands it.
         max_rate: octets a second in both directions together, > 0; None for as many as there are. What is limited goes
             through Python (``client/throttle.py``).
         tls: whom to believe over TLS; None to speak in the clear.
@@ -513,8 +521,15 @@ def connect(
     if tls is not None:
         from filetransfer.client.trust import TrustingEndpoint
 
-        endpoint = TrustingEndpoint(endpoint, host, port, tls, reactor)
+        endpoint = TrustingEndpoint(
+            endpoint, host, port, tls, reactor, protocols=[ALPN] if 2 in versions else []
+        )
     connector = Connector(
-        endpoint, server, reactor, timeout_seconds=connect_timeout_seconds, tries=tries
+        endpoint,
+        server,
+        reactor,
+        timeout_seconds=connect_timeout_seconds,
+        tries=tries,
+        versions=versions,
     )
     return Session(connector, reactor, timeout_seconds=timeout_seconds, tries=tries)

@@ -1,7 +1,8 @@
-"""What a PUT sends: a file by its path, an open file, or a stream that is spooled first.
+"""What a PUT sends: a file by its path, an open file, or a stream.
 
 Version 1 says the size before the body. A regular file has one; of a pipe, a terminal or an object that can only be
-read it is known when all of it has been read, so it is copied to an unlinked temporary file first.
+read it is known when all of it has been read, so it is copied to an unlinked temporary file first. Version 2 can do
+without the size, and sends such a stream as it is read.
 
 A file given by its path is opened when its turn to be sent has come, and each time it is sent: ten thousand files may
 wait, few are open. A small one is read whole at once: its size is what was read, and nothing of it stays open.
@@ -16,8 +17,11 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable
-from typing import IO, Protocol
+from typing import IO, ClassVar, Final, Protocol
 
+from twisted.internet.threads import deferToThread
+
+from filetransfer.digests import Digest
 from filetransfer.errors import SourceChanged
 
 MAX_SMALL_OCTETS = 64 * 1024
@@ -26,6 +30,8 @@ MAX_SMALL_OCTETS = 64 * 1024
 CHANGED = "the file changed while it was sent: send it again"
 
 _BLOCK_OCTETS = 256 * 1024
+# A receiver may fail a body of many small chunks.
+_LEAST_OCTETS = 64 * 1024
 # O_NONBLOCK: what was a file when it was looked at may be a FIFO when it is opened, and would wait for its other end.
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
@@ -39,19 +45,43 @@ class Body:
     Attributes:
         octets: all of them; None when they have to be read from ``descriptor``.
         descriptor: the open file; -1 when ``octets`` is all there is.
-        offset: of the first octet in the file, >= 0.
-        size: octets, >= 0.
+        origin: where in the open file begins what the receiver will have, >= 0.
+        offset: of the first octet that is sent in the open file, >= ``origin``.
+        size: octets that are sent, >= 0.
+        modified: of the file, in nanoseconds since 1970 UTC.
+        mode: its permission bits.
+        prefix: digest of what the receiver has already, and which is not sent; None when it has nothing.
     """
 
-    __slots__ = ("_modified", "_owns_descriptor", "descriptor", "octets", "offset", "size")
+    __slots__ = (
+        "_owns_descriptor",
+        "descriptor",
+        "mode",
+        "modified",
+        "octets",
+        "offset",
+        "origin",
+        "prefix",
+        "size",
+    )
 
-    def __init__(self, descriptor: int, offset: int, *, owns_descriptor: bool) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        offset: int,
+        *,
+        owns_descriptor: bool,
+        prefix: Digest | None = None,
+    ) -> None:
         status = os.fstat(descriptor)
+        self.prefix = prefix
         self.octets: bytes | None = None
         self.descriptor = descriptor
+        self.origin = offset if prefix is None else 0
         self.offset = offset
         self.size = max(status.st_size - offset, 0)
-        self._modified = status.st_mtime_ns
+        self.modified = status.st_mtime_ns
+        self.mode = stat.S_IMODE(status.st_mode) & 0o777
         self._owns_descriptor = owns_descriptor
         if self.size <= MAX_SMALL_OCTETS:
             self.octets = _read_small(descriptor, offset, self.size)
@@ -60,7 +90,7 @@ class Body:
     def is_unchanged(self) -> bool:
         """Tell whether the open file is what it was."""
         status = os.fstat(self.descriptor)
-        return status.st_size - self.offset == self.size and status.st_mtime_ns == self._modified
+        return status.st_size - self.offset == self.size and status.st_mtime_ns == self.modified
 
     def close(self) -> None:
         """Close what was opened for this attempt; a second call does nothing."""
@@ -86,9 +116,15 @@ def _read_small(descriptor: int, offset: int, size: int) -> bytes:
 
 
 class Source(Protocol):
-    """Something that can be sent, more than once if need be."""
+    """Something that can be sent, most of the time more than once.
 
-    def open(self) -> Body:
+    Attributes:
+        is_repeatable: whether it can be opened (once more).
+    """
+
+    @property
+    def is_repeatable(self) -> bool: ...
+    def open(self) -> Body | StreamBody:
         """Open it for one attempt. Raises OSError, SourceChanged."""
 
     def close(self) -> None:
@@ -99,6 +135,8 @@ class PathSource:
     """A regular file, given by its path."""
 
     __slots__ = ("_path",)
+
+    is_repeatable: ClassVar[bool] = True
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -124,6 +162,8 @@ class DescriptorSource:
 
     __slots__ = ("_descriptor", "_offset")
 
+    is_repeatable: ClassVar[bool] = True
+
     def __init__(self, descriptor: int, offset: int) -> None:
         self._descriptor = descriptor
         self._offset = offset
@@ -141,6 +181,8 @@ class SpooledSource:
 
     __slots__ = ("_file",)
 
+    is_repeatable: ClassVar[bool] = True
+
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
@@ -153,8 +195,8 @@ class SpooledSource:
         self._file.close()
 
 
-class Spooling:
-    """A stream on its way into a temporary file.
+class Pipe:
+    """A stream that can be read once, from where it is to its end.
 
     Args:
         read: gives the next octets, at most as many as asked for; none at the end.
@@ -169,32 +211,77 @@ class Spooling:
         self._descriptor = descriptor
         self._owns_descriptor = owns_descriptor
         self._is_cancelled = False
+        self._is_reading = False
+        self._is_closed = False
         self._lock = threading.Lock()
         self._wake_reader, self._wake_writer = os.pipe()
 
-    def run(self) -> Source:
-        """Read to the end; blocks, and is meant for a thread of its own. Raises OSError, InterruptedError."""
+    def spool(self) -> Source:
+        """Copy it to a temporary file; blocks, and is meant for a thread of its own. Raises as :meth:`read_some`."""
         file = tempfile.TemporaryFile(prefix="ft-client-")  # noqa: SIM115 - the source closes it
         try:
-            while octets := self._read_next():
+            while octets := self.read_some():
                 file.write(octets)
             file.flush()
         except BaseException:
             file.close()
             raise
         finally:
-            self._close()
+            self.close()
         return SpooledSource(file)
 
-    def cancel(self) -> None:
-        """Let :meth:`run` end soon; any thread."""
+    def read_some(self, least: int = 1) -> bytes:
+        """Give the next octets; blocks.
+
+        Args:
+            least: so many, >= 1, but at the end.
+
+        Raises:
+            OSError: it cannot be read. InterruptedError: it was cancelled.
+        """
         with self._lock:
-            self._is_cancelled = True
-            if self._wake_writer >= 0:
-                os.write(self._wake_writer, b"\0")
+            self._is_reading = True
+        pieces = []
+        count = 0
+        try:
+            while count < least and (octets := self._read_next()):
+                pieces.append(octets)
+                count += len(octets)
+        finally:
+            with self._lock:
+                self._is_reading = False
+                self._release_if_closed()
+        return b"".join(pieces)
+
+    def cancel(self) -> None:
+        """Let whoever reads end soon; any thread."""
+        with self._lock:
+            self._cancel()
+
+    def close(self) -> None:
+        """Give it up, as soon as nobody reads it any more; any thread. A second call does nothing."""
+        with self._lock:
+            self._cancel()
+            self._is_closed = True
+            if not self._is_reading:
+                self._release_if_closed()
+
+    def _cancel(self) -> None:
+        self._is_cancelled = True
+        if self._wake_writer >= 0:
+            os.write(self._wake_writer, b"\0")
+
+    def _release_if_closed(self) -> None:
+        if not self._is_closed or self._wake_writer < 0:
+            return
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
+        self._wake_writer = -1
+        if self._owns_descriptor:
+            os.close(self._descriptor)
 
     def _read_next(self) -> bytes:
-        if self._descriptor >= 0:
+        if self._descriptor >= 0 and not self._is_cancelled:
             # A thread that sat in read() on a silent terminal could not be told to stop.
             poll = select.poll()
             poll.register(self._descriptor, select.POLLIN)
@@ -204,23 +291,74 @@ class Spooling:
             raise InterruptedError("the stream was not read to its end")
         return self._read(_BLOCK_OCTETS)
 
-    def _close(self) -> None:
-        with self._lock:
-            os.close(self._wake_reader)
-            os.close(self._wake_writer)
-            self._wake_writer = -1
-        if self._owns_descriptor:
-            os.close(self._descriptor)
+
+class StreamBody:
+    """What is sent as it is read, and only once.
+
+    Attributes:
+        is_reading: whether it is being waited for.
+    """
+
+    octets: Final = None
+
+    def __init__(self, pipe: Pipe) -> None:
+        self.is_reading = False
+        self._pipe = pipe
+
+    async def read(self) -> bytes:
+        """Give the next octets, few only at the end; none when it has ended. Raises as :meth:`Pipe.read_some`."""
+        self.is_reading = True
+        try:
+            return await deferToThread(self._pipe.read_some, _LEAST_OCTETS)
+        finally:
+            self.is_reading = False
+
+    def is_unchanged(self) -> bool:
+        """See :meth:`Body.is_unchanged`: who can tell?"""
+        return True
+
+    def cancel(self) -> None:
+        """Let :meth:`read` end soon."""
+        self._pipe.cancel()
+
+    def close(self) -> None:
+        """See :meth:`Body.close`: the source closes it."""
 
 
-def find_source(local: LocalSource) -> Source | Spooling:
+class PipeSource:
+    """A stream, sent as it is read."""
+
+    __slots__ = ("_pipe", "_was_opened")
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._was_opened = False
+
+    @property
+    def is_repeatable(self) -> bool:
+        """See :class:`Source`."""
+        return not self._was_opened
+
+    def open(self) -> StreamBody:
+        """See :meth:`Source.open`."""
+        if self._was_opened:
+            raise SourceChanged("a stream cannot be sent twice")
+        self._was_opened = True
+        return StreamBody(self._pipe)
+
+    def close(self) -> None:
+        """See :meth:`Source.close`."""
+        self._pipe.close()
+
+
+def find_source(local: LocalSource) -> Source | Pipe:
     """Look at what is to be sent.
 
     Args:
         local: a path; or a descriptor or open binary file, sent from its position to its end.
 
     Returns:
-        The source, or what must be run first to get one.
+        The source; or what has no size, and can be made one.
 
     Raises:
         OSError: there is no such file, it is a directory, it may not be read.
@@ -233,10 +371,10 @@ def find_source(local: LocalSource) -> Source | Spooling:
     if descriptor >= 0 and stat.S_ISREG(os.fstat(descriptor).st_mode):
         # Its own idea of the position: what it has buffered was not read yet as far as the caller is concerned.
         return DescriptorSource(descriptor, local.tell())
-    return Spooling(local.read)
+    return Pipe(local.read)
 
 
-def _find_path_source(path: str) -> Source | Spooling:
+def _find_path_source(path: str) -> Source | Pipe:
     mode = os.stat(path).st_mode
     if stat.S_ISREG(mode):
         return PathSource(path)
@@ -247,7 +385,7 @@ def _find_path_source(path: str) -> Source | Spooling:
     return _spool(descriptor, owns_descriptor=True)
 
 
-def _find_descriptor_source(descriptor: int) -> Source | Spooling:
+def _find_descriptor_source(descriptor: int) -> Source | Pipe:
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return DescriptorSource(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR))
@@ -264,7 +402,7 @@ def _find_descriptor(file: IO[bytes]) -> int:
         return -1
 
 
-def _spool(descriptor: int, *, owns_descriptor: bool = False) -> Spooling:
-    return Spooling(
+def _spool(descriptor: int, *, owns_descriptor: bool = False) -> Pipe:
+    return Pipe(
         lambda count: os.read(descriptor, count), descriptor, owns_descriptor=owns_descriptor
     )

@@ -120,6 +120,12 @@ class ServerEnd(Connection, Protocol):
 class ClientEnd(Connection, Protocol):
     """The client's end."""
 
+    has_greeting: ClassVar[bool]
+    """Whether the server says first who it is and what it can; requests may be sent before that."""
+
+    needs_size: ClassVar[bool]
+    """Whether a body can be sent only when its size is known."""
+
     @property
     def is_ready(self) -> bool:
         """Whether requests can be encoded."""
@@ -260,6 +266,8 @@ class _ClientOpening(_Opening):
     __slots__ = ("_has_version_1", "_is_silent")
 
     is_ready: ClassVar[bool] = False
+    has_greeting: ClassVar[bool] = False
+    needs_size: ClassVar[bool] = True
     silence_seconds: ClassVar[float] = SILENCE_SECONDS
     may_end_with_silence: ClassVar[bool] = True
 

@@ -58,6 +58,7 @@ from filetransfer.wire.decoder import (
     RECEIVING_BODY,
     Decoder,
 )
+from filetransfer.wire.maps import list_fields
 from filetransfer.wire.messages import (
     BodyEnd,
     Change,
@@ -265,6 +266,8 @@ class ClientCodec(_Codec):
     __slots__ = ("_expected",)
 
     is_ready: ClassVar[bool] = True
+    has_greeting: ClassVar[bool] = False
+    needs_size: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -301,7 +304,7 @@ class ClientCodec(_Codec):
                 return _encode_named(_SUMMARY, _encode_name(path, MAX_NAME_OCTETS))
             case Help():
                 return bytes([_HELP << 5])
-        raise LocalProtocolError(f"version 1 cannot say {request}")
+        raise LocalProtocolError(f"version 1 of the protocol cannot say {_describe(request)}")
 
     @property
     def silence_seconds(self) -> float | None:
@@ -413,6 +416,13 @@ class ClientCodec(_Codec):
         _read_framed_text,
         _read_bare_text,
     )
+
+
+def _describe(request: Request) -> str:
+    """Name a request, and what of it is more than version 1's."""
+    more = sorted(list_fields(request).keys() - {"path", "to", "size"})
+    name = type(request).__name__
+    return f"{name} with {', '.join(more)}" if more else name
 
 
 def _encode_name(path: str, limit: int) -> bytes:

@@ -364,6 +364,8 @@ class ClientCodec(_Codec):
     __slots__ = ("_expected", "_is_greeted")
 
     is_ready: ClassVar[bool] = True
+    has_greeting: ClassVar[bool] = True
+    needs_size: ClassVar[bool] = False
     silence_seconds: ClassVar[None] = None
     may_end_with_silence: ClassVar[bool] = False
 

@@ -187,7 +187,7 @@ class Endpoint:
 class Rig:
     """A session with a server that the test plays."""
 
-    def __init__(self, threads: HeldThreads) -> None:
+    def __init__(self, threads: HeldThreads, versions: tuple[int, ...] = (1,)) -> None:
         self.clock = Clock()
         self.endpoint = Endpoint()
         connector = Connector(
@@ -195,6 +195,7 @@ class Rig:
             "server:9000",
             self.clock,
             timeout_seconds=CONNECT_TIMEOUT_SECONDS,
+            versions=versions,
             tries=TRIES,
         )
         self.session = Session(connector, self.clock, timeout_seconds=TIMEOUT_SECONDS, tries=TRIES)

@@ -11,7 +11,7 @@ import pytest
 from client_rig import HELP, Asked, Rig, content, content_head
 from reactors import HeldThreads
 
-from filetransfer.client import Transferred, destinations, session
+from filetransfer.client import conversation, destinations
 from filetransfer.client.destinations import (
     Delivery,
     PathDestination,
@@ -195,7 +195,7 @@ def test_a_device_is_written_to_and_not_replaced(rig: Rig) -> None:
     before = open_descriptors()
     asked = rig.ask(rig.session.get("a", "/dev/null"))
     rig.answer(content("a", b"x"))
-    assert asked.result == Transferred(1)
+    assert asked.result.size == 1
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
     assert open_descriptors() == before
 
@@ -215,7 +215,7 @@ def test_an_open_file_takes_the_octets(rig: Rig, size: int) -> None:
     file = io.BytesIO()
     asked = rig.ask(rig.session.get("a", file))
     rig.answer(content("a", b"x" * size))
-    assert asked.result == Transferred(size)
+    assert asked.result.size == size
     assert file.getvalue() == b"x" * size
 
 
@@ -266,7 +266,7 @@ def test_a_stream_that_is_broken(rig: Rig) -> None:
 def test_large_files_that_wait_hold_others_back(
     rig: Rig, tmp_path: Path, threads: HeldThreads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "_MAX_OPEN", 1)
+    monkeypatch.setattr(conversation, "_MAX_OPEN", 1)
     asked = rig.ask(rig.session.get("a", tmp_path / "a"))
     rig.link.sent()
     rig.link.receive(content("a", b"x" * 70_000))
@@ -276,7 +276,7 @@ def test_large_files_that_wait_hold_others_back(
     rig.clock.advance(0)
     assert rig.link.sent() == b""
     rig.turn()
-    assert asked.result == Transferred(70_000)
+    assert asked.result.size == 70_000
     assert rig.link.sent() == HELP
     rig.answer(b"\xc4help")
     assert later.result == "help"

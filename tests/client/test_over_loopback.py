@@ -34,7 +34,7 @@ def use(
     """Do something with a session."""
 
     async def work() -> Any:
-        async with connect("127.0.0.1", server.port, **options) as session:
+        async with connect("127.0.0.1", server.port, versions=(1,), **options) as session:
             return await act(session)
 
     return run(work())

@@ -12,7 +12,7 @@ import pytest
 from client_rig import DONE, Rig, put
 
 from filetransfer.client import sources
-from filetransfer.client.sources import MAX_SMALL_OCTETS, Body, Source, Spooling, find_source
+from filetransfer.client.sources import MAX_SMALL_OCTETS, Body, Pipe, Source, find_source
 from filetransfer.errors import SourceChanged
 
 
@@ -28,7 +28,7 @@ def read(body: Body) -> bytes:
 
 def find(local: object) -> Source:
     found = find_source(local)  # type: ignore[arg-type]
-    assert not isinstance(found, Spooling)
+    assert not isinstance(found, Pipe)
     return found
 
 
@@ -131,8 +131,8 @@ def test_a_descriptor_is_sent_from_its_position(tmp_path: Path, size: int) -> No
 def test_what_can_only_be_read_is_spooled() -> None:
     before = open_descriptors()
     spooling = find_source(io.BytesIO(b"x" * 1_000_000))
-    assert isinstance(spooling, Spooling)
-    source = spooling.run()
+    assert isinstance(spooling, Pipe)
+    source = spooling.spool()
     body = source.open()
     assert os.fstat(body.descriptor).st_nlink == 0
     assert read(body) == b"x" * 1_000_000
@@ -147,10 +147,10 @@ def test_a_fifo_is_spooled(tmp_path: Path) -> None:
     before = open_descriptors()
     # Nobody has it open for writing yet: that must neither hang nor end it.
     spooling = find_source(str(tmp_path / "fifo"))
-    assert isinstance(spooling, Spooling)
+    assert isinstance(spooling, Pipe)
     writer = threading.Thread(target=(tmp_path / "fifo").write_bytes, args=(b"x" * 300_000,))
     writer.start()
-    source = spooling.run()
+    source = spooling.spool()
     writer.join()
     assert read(source.open()) == b"x" * 300_000
     source.close()
@@ -160,12 +160,12 @@ def test_a_fifo_is_spooled(tmp_path: Path) -> None:
 def test_spooling_can_be_cancelled() -> None:
     reader, writer = os.pipe()
     spooling = find_source(reader)
-    assert isinstance(spooling, Spooling)
+    assert isinstance(spooling, Pipe)
     os.write(writer, b"x")
     canceller = threading.Thread(target=spooling.cancel)
     canceller.start()
     with pytest.raises(InterruptedError):
-        spooling.run()
+        spooling.spool()
     canceller.join()
     spooling.cancel()
     os.close(reader)
@@ -215,7 +215,7 @@ def test_giving_up_a_stream_that_is_being_read(rig: Rig) -> None:
     asked.cancel()
     # The thread that reads is told; it would sit there for as long as nobody writes.
     rig.turn()
-    assert rig.endpoint.attempts == 0
+    assert rig.link.sent() == b""
     os.close(reader)
     os.close(writer)
 
@@ -226,7 +226,7 @@ def test_standard_input_stays_blocking(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(writer)
     spooling = find_source(reader)
-    assert isinstance(spooling, Spooling)
-    spooling.run().close()
+    assert isinstance(spooling, Pipe)
+    spooling.spool().close()
     assert os.get_blocking(reader)
     os.close(reader)
