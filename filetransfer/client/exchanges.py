@@ -189,7 +189,9 @@ class PlainExchange(Exchange[Response]):
 
     def explain_loss(self, error: TransferInterrupted) -> TransferInterrupted:
         """See :meth:`Exchange.explain_loss`."""
-        return OutcomeUnknown(f"{error}; {self._doubt} may have been done")
+        return OutcomeUnknown(
+            f"{error}; {self._doubt} may have been done: look before you repeat it"
+        )
 
 
 class PutExchange(Exchange[Transferred]):

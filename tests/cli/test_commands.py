@@ -236,6 +236,9 @@ def test_ipv6(tmp_path: Path) -> None:
         connection, _ = listener.accept()
         with connection:
             connection.recv(1)
+            # It knows no version 2.
+            connection.sendall(b"\x80")
+            connection.recv(1)
             connection.sendall(b"\xc3six")
             connection.recv(1)
 
