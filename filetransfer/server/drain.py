@@ -32,8 +32,7 @@ class Connection(Protocol):
 class Served(Protocol):
     """What a daemon serves: see ``server/protocol.py``, FileTransferFactory."""
 
-    is_draining: bool
-
+    def begin_drain(self) -> None: ...
     @property
     def connections(self) -> Collection[Connection]: ...
     @property
@@ -59,7 +58,7 @@ class Drain:
 
     async def run(self, seconds: float) -> None:
         """Return when all connections have ended, or were cut after so many seconds, >= 0; nobody may connect."""
-        self._served.is_draining = True
+        self._served.begin_drain()
         for connection in list(self._served.connections):
             connection.drain()
         await self._wait_until_quiet(seconds)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 Answer = Response | Coroutine[Deferred[Any], Any, Response | None] | None
 
+TOO_LARGE = "larger than the server takes: ask its operator for more"
+
 _log = Logger()
 
 
@@ -138,9 +140,9 @@ class Exchange:
     def refuse(self, refusal: RequestRefused) -> None:
         """Answer that it cannot be done."""
         self.close_outgoing()
-        _log.info(
+        self.protocol.factory.log_peer(
+            self.protocol,
             "{peer}: {request} refused, {word}: {reason}",
-            peer=self.protocol.peer,
             request=self.request,
             word=refusal.word,
             reason=str(refusal),
@@ -160,16 +162,26 @@ class Exchange:
         self.body = HeldBody(self.protocol.connection, take_or_refuse)
 
     def receive_body(self) -> IncomingBody:
-        """Give the request's body, to be received into a file."""
+        """Give the request's body, to be received into a file; it fails where it becomes larger than allowed."""
         protocol = self.protocol
-        self.body = IncomingBody(
+        left = protocol.factory.limits.max_upload_octets
+
+        def note_moved(count: int) -> None:
+            nonlocal left
+            protocol.body_moved(count)
+            if left is not None:
+                left -= count
+                if left < 0:
+                    body.fail(TooLarge(TOO_LARGE))
+
+        self.body = body = IncomingBody(
             protocol.connection,
             protocol.set_body_paused,
-            protocol.body_moved,
+            note_moved,
             protocol.transport,
             protocol.body_passed,
         )
-        return self.body
+        return body
 
     def end_body(self, end: BodyEnd) -> None:
         """Take note that the request's body has ended."""
@@ -231,6 +243,7 @@ class Exchange:
 
     def _hold(self, octets: int) -> None:
         self.protocol.held_octets += octets - self._held_octets
+        self.protocol.factory.held_octets += octets - self._held_octets
         self._held_octets = octets
 
     def _answer_result(self, response: Response | None) -> None:

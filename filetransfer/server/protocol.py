@@ -16,24 +16,32 @@ Commits run concurrently: a hundred pipelined PUTs reach the disk together.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NoReturn, cast
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    INegotiated,
+    IPushProducer,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from filetransfer import __version__
-from filetransfer.errors import Busy, RemoteProtocolError, TransferInterrupted
+from filetransfer.bodies.incoming import IncomingBody
+from filetransfer.errors import Busy, RemoteProtocolError, ShuttingDown, TransferInterrupted
 from filetransfer.names import MAX_PATH_OCTETS
+from filetransfer.server.addresses import NOWHERE, describe_address, group_address
 from filetransfer.server.exchange import Exchange
 from filetransfer.server.exchanges import EXCHANGES
+from filetransfer.server.limits import Admission, Limits, Phase, Sweep, Watch
+from filetransfer.server.logs import PeerLines
 from filetransfer.server.order import PathsInProgress, list_paths
 from filetransfer.server.sending import OutgoingBody
 from filetransfer.server.summaries import Summaries
@@ -48,6 +56,7 @@ from filetransfer.wire.messages import (
     Greeting,
     Put,
     Request,
+    Unavailable,
     VersionChosen,
     Working,
 )
@@ -55,8 +64,6 @@ from filetransfer.wire.messages import (
 SOFTWARE = f"filetransfer {__version__}"
 FEATURES = ("digests", "resume")
 """What this server promises; the words, and two more, are in docs/protocol.rst."""
-MAX_IN_PROGRESS = 256
-MAX_HELD_OCTETS = 1024 * 1024
 WORKING_SECONDS = 10.0
 """How long a request is at work until its peer is told so, again and again. Source: protocol, section 2."""
 MAX_EVENTS_A_TURN = 256
@@ -73,7 +80,11 @@ class FileTransferProtocol(Protocol):
         connection: decodes and encodes.
         peer: where the other end is.
         identity: who it is; empty when nobody knows.
+        group: whom it is counted with, by its address.
         held_octets: of bodies and replies in memory.
+        requests: how many have come so far.
+        received_octets: of all that was sent to us.
+        sent_octets: of bodies.
         is_lost: whether the peer is gone.
     """
 
@@ -85,7 +96,12 @@ class FileTransferProtocol(Protocol):
         self.is_lost = False
         self.peer = ""
         self.identity = ""
-        # A list, which is at most MAX_IN_PROGRESS long: an empty deque is 760 bytes, and most connections are idle.
+        self.group = NOWHERE
+        self.requests = 0
+        self.received_octets = 0
+        self.sent_octets = 0
+        self.watch: Watch | None = None
+        # A list, which is at most max_requests long: an empty deque is 760 bytes, and most connections are idle.
         self._exchanges: list[Exchange] = []
         self._in_progress = PathsInProgress()
         self._commits: list[Commit] = []
@@ -98,7 +114,9 @@ class FileTransferProtocol(Protocol):
         self._is_ending = False
         self._is_pulling = False
         self._is_pull_scheduled = False
+        self._is_shaking_hands = False
         self._is_sending = False
+        self._is_closing = False
         self._is_body_paused = False
         self._is_peer_slow = False
         self._is_read_closed = False
@@ -107,8 +125,13 @@ class FileTransferProtocol(Protocol):
     # What Twisted calls.
 
     def connectionMade(self) -> None:
-        self.peer = describe_address(self.transport.getPeer())
-        self.factory.connections.add(self)
+        address = self.transport.getPeer()
+        self.peer = describe_address(address)
+        self.group = group_address(address)
+        self.factory.admit(self)
+        self._is_shaking_hands = INegotiated.providedBy(self.transport)
+        if self._is_shaking_hands and not self.factory.may_shake_hands(self):
+            self.transport.abortConnection()
         if hasattr(self.transport, "setTcpNoDelay"):
             # A response leaves when it is written. Nagle's algorithm made 44 ms of each answer in two pieces.
             self.transport.setTcpNoDelay(True)
@@ -118,6 +141,7 @@ class FileTransferProtocol(Protocol):
 
     def handshakeCompleted(self) -> None:
         """Begin again, before anything was said: now it is known what TLS has agreed on, and who the peer is."""
+        self._is_shaking_hands = False
         self.identity = identify(self.transport)
         if self.identity:
             _log.info("{peer} is {identity!r}", peer=self.peer, identity=self.identity)
@@ -126,12 +150,13 @@ class FileTransferProtocol(Protocol):
     def _begin(self, alpn: bytes | None = None) -> None:
         """Begin to speak; over TLS when its handshake is done, and has agreed on ``alpn``."""
         self.connection, octets = begin_server(
-            self.factory.greeting, alpn=alpn, has_bare_summary=self.factory.has_bare_summary
+            self.factory.opening, alpn=alpn, has_bare_summary=self.factory.has_bare_summary
         )
         if octets:
             self.transport.write(octets)
 
     def dataReceived(self, data: bytes) -> None:
+        self.received_octets += len(data)
         self.connection.receive(data)
         self._pull()
 
@@ -145,8 +170,9 @@ class FileTransferProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.is_lost = True
-        log_tls_failure(self.peer, reason.value)
-        self.factory.connections.discard(self)
+        if not reason.check(ConnectionDone) and self.factory.may_log(self):
+            log_tls_failure(self.peer, reason.value)
+        self.factory.dismiss(self)
         for exchange in list(self._exchanges):
             exchange.cancel()
 
@@ -196,7 +222,10 @@ class FileTransferProtocol(Protocol):
         self._read_or_wait()
 
     def body_moved(self, count: int) -> None:
-        """Take note that octets of a body moved, and read on if too many of them kept us from it."""
+        """Take note that octets of a body were taken, and read on if too many of them kept us from it."""
+        if self._is_waiting:
+            # By the kernel route: dataReceived did not see them.
+            self.received_octets += count
         self._read_or_wait()
 
     def body_passed(self) -> None:
@@ -213,6 +242,37 @@ class FileTransferProtocol(Protocol):
     def drain(self) -> None:
         """Begin no more requests, and close when those under way are answered (``factory.is_draining`` is set)."""
         self.go_on()
+
+    @property
+    def phase(self) -> Phase:
+        """What the connection waits for."""
+        if self._is_shaking_hands:
+            return Phase.HANDSHAKE
+        if self._is_sending or self._is_peer_slow or self._is_closing:
+            return Phase.SENDING
+        if self._receiving is not None:
+            return Phase.RECEIVING
+        if self._exchanges:
+            return Phase.BUSY
+        if not self.connection.is_between_messages:
+            return Phase.HEAD
+        return Phase.IDLE if self.requests else Phase.FIRST
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether, while a body is received, octets would be taken if there were some."""
+        body = None if self._receiving is None else self._receiving.body
+        return not self._is_waiting or (isinstance(body, IncomingBody) and body.awaits_peer)
+
+    def go_on_if_stuck(self) -> None:
+        """Begin requests that had to wait for memory which others held: nothing of our own tells that it is free."""
+        if not self._exchanges and self.connection.available:
+            self._pull()
+
+    def fail_late(self, fault: str) -> None:
+        """End the connection of a peer that has not done in time what it must do."""
+        self.factory.log_peer(self, "{peer}: failed: {reason}", reason=fault)
+        self.transport.abortConnection()
 
     def say_working(self, now: float) -> None:
         """Tell a peer that waits for long that it does not wait in vain. To be called about once a second.
@@ -279,8 +339,9 @@ class FileTransferProtocol(Protocol):
             self._working is None
             and not self.factory.is_draining
             and not self._is_peer_slow
-            and len(self._exchanges) < MAX_IN_PROGRESS
-            and self.held_octets < MAX_HELD_OCTETS
+            and len(self._exchanges) < self.factory.limits.max_requests
+            and self.held_octets < self.factory.limits.max_held_octets
+            and self.factory.held_octets < self.factory.limits.max_held_octets_in_all
             and not (self._waiting is not None and self._conflicts(self._waiting))
         )
 
@@ -312,6 +373,7 @@ class FileTransferProtocol(Protocol):
         if not is_busy and self._conflicts(request):
             self._waiting = request
             return
+        self.requests += 1
         exchange = Exchange(self, request)
         self._exchanges.append(exchange)
         self._in_progress.add(exchange.paths)
@@ -347,7 +409,7 @@ class FileTransferProtocol(Protocol):
     def _fail(self, failure: RemoteProtocolError) -> None:
         """Stop listening to a peer that breaks the rules; what it asked before that is still answered."""
         self._failure = failure
-        _log.info("{peer}: failed: {reason}", peer=self.peer, reason=str(failure))
+        self.factory.log_peer(self, "{peer}: failed: {reason}", reason=str(failure))
         if self._receiving is not None:
             self._receiving.interrupt()
 
@@ -381,6 +443,7 @@ class FileTransferProtocol(Protocol):
             and not self._is_sending
             and (self._is_ending or self._failure is not None or self.factory.is_draining)
         ):
+            self._is_closing = True
             self.transport.unregisterProducer()
             self.transport.loseConnection()
         return bool(replies)
@@ -389,11 +452,11 @@ class FileTransferProtocol(Protocol):
         self.transport.unregisterProducer()
         self.transport.write(replies)
         try:
-            await outgoing.send(self.transport, self.connection, self.body_moved)
+            await outgoing.send(self.transport, self.connection, self._body_sent)
         except (TransferInterrupted, OSError) as error:
-            _log.info(
+            self.factory.log_peer(
+                self,
                 "{peer}: {request} broke off: {reason}",
-                peer=self.peer,
                 request=exchange.request,
                 reason=error,
             )
@@ -407,6 +470,10 @@ class FileTransferProtocol(Protocol):
         self._is_sending = False
         self._finish(exchange)
         self._go_on()
+
+    def _body_sent(self, count: int) -> None:
+        self.sent_octets += count
+        self._read_or_wait()
 
     def _read_or_wait(self) -> None:
         """Read from the peer, or let what it sends wait in the kernel.
@@ -436,9 +503,6 @@ def _refuse_busy(exchange: Exchange, request: Request) -> NoReturn:
     raise Busy("this very connection is sending the upload already")
 
 
-LIMITS = {"path": MAX_PATH_OCTETS, "pipeline": MAX_IN_PROGRESS, **FRAME_LIMITS}
-
-
 class FileTransferFactory(Factory):
     """Makes the protocols, and holds what all connections of a daemon share.
 
@@ -447,7 +511,10 @@ class FileTransferFactory(Factory):
         summaries: the child processes that read files of numbers.
         reactor: calls back later.
         turns: at the work that takes long.
+        limits: what connections may take.
+        admission: how many there are, of whom.
         connections: those that are open.
+        held_octets: of bodies and replies in memory.
         works: the coroutines of requests that have not ended; some go on a little when the peer is gone.
         is_draining: whether connections begin no more requests, and close.
     """
@@ -462,22 +529,95 @@ class FileTransferFactory(Factory):
         *,
         has_bare_summary: bool = False,
         features: Sequence[str] = FEATURES,
+        limits: Limits | None = None,
     ) -> None:
         self.store: Store
         self.summaries = summaries
         self.reactor = reactor
         self.has_bare_summary = has_bare_summary
         self._features = features
-        self._greeting = Greeting(2, SOFTWARE, limits=dict(LIMITS))
+        self.limits = limits or Limits()
+        self.admission = Admission(self.limits)
+        told = {"path": MAX_PATH_OCTETS, "pipeline": self.limits.max_requests, **FRAME_LIMITS}
+        self._greeting = Greeting(2, SOFTWARE, limits=told)
         self.turns = Turns()
         self.connections: set[FileTransferProtocol] = set()
         self.works: set[Deferred[Any]] = set()
+        self.held_octets = 0
         self.is_draining = False
         self._put_off: dict[FileTransferProtocol, None] | None = None
+        self._peer_lines = PeerLines(reactor)
+        self._sweep = Sweep(reactor, lambda: self.connections, self._look)
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """Make the protocol of a connection; None closes it at once."""
+        group = group_address(addr)
+        objection = self.admission.find_objection(group)
+        if not objection:
+            return super().buildProtocol(addr)
+        if self._peer_lines.may_log(group):
+            peer = describe_address(addr)
+            _log.info("{peer}: turned away: {reason}", peer=peer, reason=objection)
+        return None
+
+    def admit(self, connection: FileTransferProtocol) -> None:
+        """Take note of a connection that is open."""
+        self.connections.add(connection)
+        self.admission.add(connection.group)
+
+    def dismiss(self, connection: FileTransferProtocol) -> None:
+        """Take note that it is open no more."""
+        self.connections.discard(connection)
+        self.admission.remove(connection.group)
+
+    def begin_drain(self) -> None:
+        """Let connections end, and begin no more requests; those that still come are told why."""
+        self.is_draining = True
+
+    def may_shake_hands(self, connection: FileTransferProtocol) -> bool:
+        """Whether a connection may begin its handshake of TLS; if not, that is logged."""
+        is_allowed = self.admission.may_shake_hands(connection.group, self.reactor.seconds())
+        if not is_allowed:
+            self.log_peer(connection, "{peer}: turned away: too many handshakes in a second")
+        return is_allowed
+
+    def may_log(self, connection: FileTransferProtocol) -> bool:
+        """Whether there may be one more line about a peer."""
+        return self._peer_lines.may_log(connection.group or connection.peer)
+
+    def log_peer(self, connection: FileTransferProtocol, text: str, **fields: Any) -> None:
+        """Log a line about a peer, unless there were many about it of late."""
+        if self.may_log(connection):
+            _log.info(text, peer=connection.peer, **fields)
+
+    def sweep(self) -> None:
+        """Look at all connections, whether they keep their times; to be called once a second."""
+        self._sweep.begin()
+
+    def _look(self, connection: FileTransferProtocol, now: float) -> None:
+        if connection.is_lost:
+            return
+        if connection.watch is None:
+            connection.watch = Watch(now)
+        is_crowded = self.admission.is_crowded
+        fault = connection.watch.find_fault(connection, self.limits, now, is_crowded=is_crowded)
+        if fault:
+            connection.fail_late(fault)
+        else:
+            connection.say_working(now)
+            connection.go_on_if_stuck()
+
+    @property
+    def opening(self) -> Greeting | Unavailable:
+        """What is said first in version 2."""
+        if self.is_draining:
+            error = ShuttingDown("the server is about to stop: try again", retry_after=1)
+            return Unavailable(error)
+        return self.greeting
 
     @property
     def greeting(self) -> Greeting:
-        """What is said first in version 2. Connections share it: each holds it until its version is chosen."""
+        """What a server that serves says first. Connections share it: each holds it until its version is chosen."""
         features = [*self._features, *(["read-only"] if self.store.is_read_only else [])]
         if features != self._greeting.features:
             self._greeting = replace(self._greeting, features=features)
@@ -503,27 +643,9 @@ class FileTransferFactory(Factory):
             except Exception:  # noqa: BLE001 - as above
                 _log.failure("a bug in going on after a commit")
 
-    def say_working(self) -> None:
-        """See :meth:`FileTransferProtocol.say_working`."""
-        now = self.reactor.seconds()
-        for connection in self.connections:
-            connection.say_working(now)
-
     def puts_off(self, protocol: FileTransferProtocol) -> bool:
         """Whether a connection is to go on only when a whole batch of commits has been told; it is called then."""
         if self._put_off is None:
             return False
         self._put_off[protocol] = None
         return True
-
-
-def describe_address(address: object) -> str:
-    """Give an address as a person writes it: ``127.0.0.1:9000``, ``[::1]:9000``, or a socket's path."""
-    match address:
-        case IPv4Address():
-            return f"{address.host}:{address.port}"
-        case IPv6Address():
-            return f"[{address.host}]:{address.port}"
-        case UNIXAddress():
-            return f"unix:{os.fsdecode(address.name or b'')!r}"
-    return str(address)

@@ -14,6 +14,7 @@ import ipaddress
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -28,12 +29,14 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from filetransfer.errors import CertificateUnusable, StoreUnavailable
+from filetransfer.server.addresses import describe_address
 from filetransfer.server.drain import Drain
+from filetransfer.server.limits import fit_connections
 from filetransfer.server.logs import Log
 from filetransfer.server.notify import Notifier
 from filetransfer.server.privileges import PrivilegesKept, drop_privileges
 from filetransfer.server.process import raise_descriptor_limit, use_monotonic_clock
-from filetransfer.server.protocol import FEATURES, FileTransferFactory, describe_address
+from filetransfer.server.protocol import FEATURES, FileTransferFactory
 from filetransfer.server.sandbox import Places, confine_process, list_places
 from filetransfer.server.settings import Options, Settings, TLSSettings, read_settings
 from filetransfer.server.signals import Signals
@@ -95,11 +98,14 @@ class Daemon(Service):
         self._repeated: list[LoopingCall] = []
         self._is_exiting = False
         self._umask = PRIVATE_UMASK
+        self._descriptors = raise_descriptor_limit()
+        fitting = fit_connections(settings.limits.max_connections, self._descriptors)
         self._factory = FileTransferFactory(
             Summaries(self._reactor),
             self._reactor,
             has_bare_summary=settings.summary == "bare",
             features=[*FEATURES, *(["durable"] if settings.durability == "full" else [])],
+            limits=replace(settings.limits, max_connections=fitting),
         )
         self.signals = Signals(self._reactor, self.end)
 
@@ -120,7 +126,6 @@ class Daemon(Service):
 
     def privilegedStartService(self) -> None:
         """Listen. Raises CannotServe with one line when an address cannot be had."""
-        raise_descriptor_limit()
         self._notifier = Notifier()
         self.signals.on_reload(self._notifier.tell_reloading)
         if self._settings.tls is not None:
@@ -171,7 +176,7 @@ class Daemon(Service):
         self._reactor.suggestThreadPoolSize(MAX_THREADS)
         self._log_start()
         self._reactor.callWhenRunning(self._tell_ready)
-        self._repeat(SWEEP_SECONDS, self._factory.say_working)
+        self._repeat(SWEEP_SECONDS, self._factory.sweep)
         if self._tls is not None:
             self._repeat(LOOK_SECONDS, self._tls.look)
         self._repeat(STALE_SECONDS, lambda: deferToThread(self._factory.store.remove_stale_uploads))
@@ -339,6 +344,14 @@ class Daemon(Service):
         _log.info("serving {root}", root=os.path.abspath(settings.root))
         if settings.is_read_only:
             _log.info("read-only: PUT and CHANGE are refused")
+        fitting = self._factory.limits.max_connections
+        if fitting < settings.limits.max_connections:
+            _log.warn(
+                "at most {count} connections, not {wanted}: this process may open {descriptors} files",
+                count=fitting,
+                wanted=settings.limits.max_connections,
+                descriptors=self._descriptors,
+            )
         if settings.durability == "none":
             _log.warn("durability is none: uploads are answered before they are on disk")
         for port in self._ports:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from twisted.python import usage
 
 from filetransfer import __version__
+from filetransfer.server.limit_options import LIMIT_OPTIONS, read_limits
+from filetransfer.server.limits import Limits
 from filetransfer.server.logs import LogFormat
 
 _PREFIX = "FILETRANSFER_"
@@ -66,6 +68,7 @@ class Settings:
         durability: ``"none"`` leaves every fsync out.
         summary: ``"bare"`` answers SUMMARY as the article's own server does.
         drain_seconds: how long transfers may go on when the daemon is told to end, >= 0.
+        limits: what connections may take.
         user: whom the daemon becomes when its sockets are bound, a name or a number; None to stay who it is.
         group: the same; None for the user's own.
         has_landlock: whether the daemon takes from itself what it does not need, where the kernel can do that.
@@ -88,6 +91,7 @@ class Settings:
     durability: Literal["full", "none"] = "full"
     summary: Literal["framed", "bare"] = "framed"
     drain_seconds: float = 30.0
+    limits: Limits = field(default_factory=Limits)
     user: str | None = None
     group: str | None = None
     has_landlock: bool = True
@@ -271,6 +275,7 @@ class Options(usage.Options):
             _one_of("--log-format", "text", "json"),
         ],
         ["group", None, None, "The same. [default: the user's own]", _filled("--group")],
+        *LIMIT_OPTIONS,
     ]
     optFlags: ClassVar[list[list[Any]]] = [
         ["read-only", None, "Refuse PUT and CHANGE."],
@@ -414,6 +419,7 @@ def read_settings(options: Options) -> Settings:
     return Settings(
         endpoints=tuple(options["listen"]),
         tls=tls,
+        limits=read_limits(options),
         is_read_only=bool(options["read-only"]),
         has_request_log=bool(options["log-requests"]),
         has_landlock=not options["no-landlock"],

@@ -25,11 +25,12 @@ from filetransfer.errors import (
     Invalid,
     NotFound,
     NotPermitted,
+    TooLarge,
     TransferInterrupted,
     Unsupported,
 )
 from filetransfer.names import Path, check_path
-from filetransfer.server.exchange import Answer, Exchange
+from filetransfer.server.exchange import TOO_LARGE, Answer, Exchange
 from filetransfer.store.interface import (
     NO_DIGESTS,
     NO_TERMS,
@@ -55,6 +56,9 @@ def put(exchange: Exchange, request: Put) -> Answer:
     path = check_path(request.path)
     # A sender that does not know the size claims nothing.
     size = request.size or 0
+    limit = exchange.protocol.factory.limits.max_upload_octets
+    if limit is not None and size > limit:
+        raise TooLarge(TOO_LARGE)
     exchange.protocol.factory.store.check_upload(path, size)
     terms = _find_terms(request)
     if request.upload is not None:

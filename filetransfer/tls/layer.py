@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.interfaces import (
+    IAddress,
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
@@ -36,3 +39,8 @@ class LayerFactory(TLSMemoryBIOFactory):
         is_client: bool,
     ) -> None:
         super().__init__(creator, is_client, wrapped, clock)
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Make the protocols of a connection; None, which closes it, when the wrapped factory does not want it."""
+        wrapped = self.wrappedFactory.buildProtocol(addr)
+        return None if wrapped is None else Layer(self, wrapped)  # type: ignore[no-untyped-call]

@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 
 from filetransfer.errors import Exists, NotFound, RequestRefused, refusal_from_os_error
 from filetransfer.names import Path
+from filetransfer.server.limits import Limits
 from filetransfer.server.protocol import FileTransferFactory, FileTransferProtocol
 from filetransfer.store.interface import (
     Commit,
@@ -385,13 +386,19 @@ class Peer:
 class Rig:
     """A server in memory."""
 
-    def __init__(self, threads: HeldThreads, *, has_bare_summary: bool = False) -> None:
+    def __init__(
+        self,
+        threads: HeldThreads,
+        *,
+        has_bare_summary: bool = False,
+        limits: Limits | None = None,
+    ) -> None:
         self.threads = threads
         self.clock = Clock()
         self.store = MemoryStore()
         self.summaries: Any = HeldSummaries()
         self.factory = FileTransferFactory(
-            self.summaries, self.clock, has_bare_summary=has_bare_summary
+            self.summaries, self.clock, has_bare_summary=has_bare_summary, limits=limits
         )
         self.factory.store = self.store
 

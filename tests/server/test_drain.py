@@ -103,7 +103,7 @@ def test_no_request_is_begun(rig: Rig) -> None:
     peer = rig.connect()
     idle = rig.connect()
     peer.send(put("a", b"1"))
-    rig.factory.is_draining = True
+    rig.factory.begin_drain()
     peer.send(put("b", b"1") + HELP)
     for connection in list(rig.factory.connections):
         connection.drain()

@@ -17,8 +17,8 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import globalLogPublisher
 
 from filetransfer.server import service
+from filetransfer.server.addresses import describe_address
 from filetransfer.server.exchange import Exchange
-from filetransfer.server.protocol import describe_address
 from filetransfer.server.service import CannotServe, Daemon
 from filetransfer.server.settings import Settings
 from filetransfer.store.interface import Commit

@@ -10,6 +10,8 @@ from twisted.python.usage import UsageError
 from twisted.scripts._twistd_unix import ServerOptions
 
 import filetransfer
+from filetransfer.server.limit_options import LIMIT_OPTIONS
+from filetransfer.server.limits import Limits
 from filetransfer.server.service import makeService
 from filetransfer.server.settings import Options, Settings, TLSSettings, read_settings
 
@@ -66,6 +68,24 @@ VALUES: list[tuple[str, str, dict[str, Any]]] = [
     ("user", "nobody", {"user": "nobody"}),
     ("log-format", "json", {"log_format": "json"}),
     ("certificate", "a.pem", {"port": None, "tls": TLSSettings(certificate="a.pem")}),
+    *(
+        (option, text, {"limits": Limits(**{option.replace("-", "_"): value})})
+        for option, text, value in (
+            ("max-connections", "1", 1),
+            ("max-connections-per-address", "7", 7),
+            ("max-handshakes", "8", 8),
+            ("max-requests", "9", 9),
+            ("max-held-octets", "65536", 65536),
+            ("max-held-octets-in-all", "65537", 65537),
+            ("max-upload-octets", "999999999999999999", 999_999_999_999_999_999),
+            ("handshake-seconds", "0.5", 0.5),
+            ("head-seconds", "1", 1.0),
+            ("idle-seconds", "2", 2.0),
+            ("crowded-seconds", "3", 3.0),
+            ("min-rate", "4", 4),
+            ("rate-seconds", "5", 5.0),
+        )
+    ),
     ("listen", "unix:/run/a", {"port": None, "endpoints": ("unix:/run/a",)}),
 ]
 
@@ -239,6 +259,13 @@ def test_what_cannot_be_is_refused_by_name(option: str, text: str) -> None:
         parse(f"--{option}", text)
     with pytest.raises(UsageError, match=f"--{option}\\b"):
         parse(**{option.upper().replace("-", "_"): text})
+
+
+@pytest.mark.parametrize("option", [option for option, *_ in LIMIT_OPTIONS])
+@pytest.mark.parametrize("text", ["0", "-1", "", "x", "none", "1e3", "0x1", "inf", "\u0663"])
+def test_limits_are_above_0(option: str, text: str) -> None:
+    with pytest.raises(UsageError, match=f"--{option} is a .* above 0"):
+        parse(f"--{option}", text)
 
 
 def test_variable_that_cannot_be_is_refused_by_name() -> None:

@@ -75,6 +75,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def daemon(tmp_path_factory: pytest.TempPathFactory, made: Made) -> Iterator[Running]:
     """A daemon on a plain port and one over TLS."""
     arguments = ["--certificate", made.file, "--private-key", made.key_file, "--tls-port", "0"]
+    # sslscan takes as many as it can get.
+    arguments += ["--max-handshakes", "100000"]
     with run_daemon(tmp_path_factory.mktemp("daemon"), "--port", "0", *arguments) as running:
         yield running
         running.end()
