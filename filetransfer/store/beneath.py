@@ -35,6 +35,9 @@ _RESOLVE = (
     | calls.RESOLVE_NO_MAGICLINKS
     | calls.RESOLVE_NO_XDEV
 )
+_PATH_MAX = 4096
+"""What the kernel takes of a path in one call, the NUL at its end included. Source: linux/limits.h."""
+
 _ALWAYS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
@@ -125,7 +128,8 @@ class Root(HeldDirectory):
             if error.errno == errno.EINVAL:
                 # Linux 5.6 to 5.11 do not know RESOLVE_CACHED, and will not learn it while we run.
                 self._can_open_cached = False
-            elif error.errno != errno.EAGAIN:
+            # A path may have one octet more than fits into one call.
+            elif error.errno not in (errno.EAGAIN, errno.ENAMETOOLONG):
                 raise
             return None
 
@@ -170,8 +174,15 @@ def choose_opener(directory: int) -> Opener:
 
 
 def open_by_kernel(directory: int, path: bytes, flags: int) -> int:
-    """Open below ``directory`` with openat2."""
-    return calls.openat2(directory, path, flags, _RESOLVE)
+    """Open below ``directory`` with openat2, in two steps where the path does not fit into one call."""
+    parent, slash, name = path.rpartition(b"/")
+    if len(path) < _PATH_MAX or not slash:
+        return calls.openat2(directory, path, flags, _RESOLVE)
+    held = open_by_kernel(directory, parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return calls.openat2(held, name, flags, _RESOLVE)
+    finally:
+        close_quietly(held)
 
 
 def open_by_walk(directory: int, path: bytes, flags: int) -> int:

@@ -110,6 +110,28 @@ def test_what_is_not_inside_is_refused(opened: Root, path: str, number: int) -> 
     assert count_descriptors() == descriptors
 
 
+def test_the_longest_path_is_opened(opened: Root) -> None:
+    """4,096 octets, one more than the kernel takes at once."""
+    path = "/".join([*["n" * 255] * 15, "m" * 253, "of"])
+    held = os.dup(opened.fileno())
+    for name in path.split("/")[:-1]:
+        os.mkdir(name, dir_fd=held)
+        inner = os.open(name, os.O_DIRECTORY, dir_fd=held)
+        os.close(held)
+        held = inner
+    os.close(os.open("of", os.O_CREAT, dir_fd=held))
+    os.close(held)
+    assert len(path) == 4096
+    descriptors = count_descriptors()
+    assert read(opened, path) == b""
+    assert opened.open_cached(path, os.O_RDONLY) is None
+    with pytest.raises(FileNotFoundError):
+        opened.open(path[:-2] + "no", os.O_RDONLY)
+    with pytest.raises(OSError, match=re.escape(os.strerror(errno.ENAMETOOLONG))):
+        opened.open("x" * 4096, os.O_RDONLY)
+    assert count_descriptors() == descriptors
+
+
 def test_a_link_is_no_directory(opened: Root) -> None:
     with pytest.raises(NotADirectoryError):
         opened.open_directory("inside")
