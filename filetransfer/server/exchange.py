@@ -53,6 +53,9 @@ class Exchange:
         body: the request's body while it is received; None when there is none, or when nobody wants it.
         reply: the octets of the response, but for a bulk body; None until it is answered.
         outgoing: the bulk body of the response.
+        octets: of the bodies of request and response, as far as they have moved.
+        outcome: ``done``, or the word of the refusal.
+        began_at: when it began, on the reactor's clock.
         waits_since: when its peer was last told that it is at work, or should first have been; None: not yet.
     """
 
@@ -60,7 +63,10 @@ class Exchange:
         "_held_octets",
         "_stop_work",
         "_work",
+        "began_at",
         "body",
+        "octets",
+        "outcome",
         "outgoing",
         "paths",
         "protocol",
@@ -76,6 +82,9 @@ class Exchange:
         self.body: HeldBody | IncomingBody | None = None
         self.reply: bytes | None = None
         self.outgoing: OutgoingBody | None = None
+        self.octets = 0
+        self.outcome = "done"
+        self.began_at = 0.0
         self.waits_since: float | None = None
         self._held_octets = 0
         self._work: Deferred[Response | None] | None = None
@@ -126,7 +135,11 @@ class Exchange:
         except TooLarge as refusal:
             self.refuse(refusal)
             return
-        self.reply = reply if octets is None else reply + octets
+        if octets is None:
+            self.reply = reply
+        else:
+            self.reply = reply + octets
+            self.octets += len(octets)
         self._hold(len(self.reply))
         self.protocol.exchange_answered(self)
 
@@ -140,6 +153,7 @@ class Exchange:
     def refuse(self, refusal: RequestRefused) -> None:
         """Answer that it cannot be done."""
         self.close_outgoing()
+        self.outcome = refusal.word
         self.protocol.factory.log_peer(
             self.protocol,
             "{peer}: {request} refused, {word}: {reason}",
@@ -159,6 +173,7 @@ class Exchange:
                 self.refuse(refusal)
 
         self._hold(size)
+        self.octets = size
         self.body = HeldBody(self.protocol.connection, take_or_refuse)
 
     def receive_body(self) -> IncomingBody:
@@ -168,6 +183,7 @@ class Exchange:
 
         def note_moved(count: int) -> None:
             nonlocal left
+            self.octets += count
             protocol.body_moved(count)
             if left is not None:
                 left -= count
@@ -221,6 +237,29 @@ class Exchange:
             return await summary
         finally:
             self._stop_work = None
+
+    def log(self, outcome: str = "") -> None:
+        """Write a line about it, where there is one for each request; it has ended.
+
+        Args:
+            outcome: empty for what it was answered.
+        """
+        requests = self.protocol.factory.request_log
+        if requests is None:
+            return
+        # Of an upload's token, the only proof of whose it is, nothing is ever logged.
+        to = getattr(self.request, "to", None)
+        requests.add(
+            connection=self.protocol.number,
+            peer=self.protocol.peer,
+            identity=self.protocol.identity,
+            request=type(self.request).__name__.lower(),
+            path=getattr(self.request, "path", None) or "",
+            **({} if to is None else {"to": to}),
+            octets=self.octets,
+            seconds=round(self.protocol.factory.reactor.seconds() - self.began_at, 6),
+            outcome=outcome or self.outcome,
+        )
 
     def release(self) -> None:
         """Give back the memory that it was counted for: its reply has left, or never will."""

@@ -41,7 +41,7 @@ from filetransfer.server.addresses import NOWHERE, describe_address, group_addre
 from filetransfer.server.exchange import Exchange
 from filetransfer.server.exchanges import EXCHANGES
 from filetransfer.server.limits import Admission, Limits, Phase, Sweep, Watch
-from filetransfer.server.logs import PeerLines
+from filetransfer.server.logs import PeerLines, RequestLog
 from filetransfer.server.order import PathsInProgress, list_paths
 from filetransfer.server.sending import OutgoingBody
 from filetransfer.server.summaries import Summaries
@@ -78,6 +78,7 @@ class FileTransferProtocol(Protocol):
 
     Attributes:
         connection: decodes and encodes.
+        number: of the connection, by which the log tells it from others of the same peer; from 1.
         peer: where the other end is.
         identity: who it is; empty when nobody knows.
         group: whom it is counted with, by its address.
@@ -94,6 +95,7 @@ class FileTransferProtocol(Protocol):
     def __init__(self) -> None:
         self.held_octets = 0
         self.is_lost = False
+        self.number = 0
         self.peer = ""
         self.identity = ""
         self.group = NOWHERE
@@ -174,6 +176,7 @@ class FileTransferProtocol(Protocol):
             log_tls_failure(self.peer, reason.value)
         self.factory.dismiss(self)
         for exchange in list(self._exchanges):
+            exchange.log("lost")
             exchange.cancel()
 
     def pauseProducing(self) -> None:
@@ -214,6 +217,8 @@ class FileTransferProtocol(Protocol):
         if exchange is self._receiving:
             self._receiving = None
         self._exchanges.remove(exchange)
+        if not self.is_lost:
+            exchange.log("lost")
         self._go_on()
 
     def set_body_paused(self, is_paused: bool) -> None:
@@ -375,6 +380,7 @@ class FileTransferProtocol(Protocol):
             return
         self.requests += 1
         exchange = Exchange(self, request)
+        exchange.began_at = self.factory.reactor.seconds()
         self._exchanges.append(exchange)
         self._in_progress.add(exchange.paths)
         if isinstance(request, Put):
@@ -431,7 +437,9 @@ class FileTransferProtocol(Protocol):
             exchange = self._exchanges.pop(0)
             exchange.release()
             replies.append(cast(bytes, exchange.reply))
-            if exchange.outgoing is not None:
+            if exchange.outgoing is None:
+                exchange.log()
+            else:
                 self._is_sending = True
                 work = self._send_body(b"".join(replies), exchange, exchange.outgoing)
                 Deferred.fromCoroutine(work).addErrback(self._log_bug)
@@ -449,10 +457,15 @@ class FileTransferProtocol(Protocol):
         return bool(replies)
 
     async def _send_body(self, replies: bytes, exchange: Exchange, outgoing: OutgoingBody) -> None:
+        def note_sent(count: int) -> None:
+            self.sent_octets += count
+            exchange.octets += count
+            self._read_or_wait()
+
         self.transport.unregisterProducer()
         self.transport.write(replies)
         try:
-            await outgoing.send(self.transport, self.connection, self._body_sent)
+            await outgoing.send(self.transport, self.connection, note_sent)
         except (TransferInterrupted, OSError) as error:
             self.factory.log_peer(
                 self,
@@ -460,20 +473,18 @@ class FileTransferProtocol(Protocol):
                 request=exchange.request,
                 reason=error,
             )
+            exchange.log("lost")
             self.transport.abortConnection()
             return
         finally:
             outgoing.close()
+        exchange.log()
         # It had room for the body's end. What it said to us before the body began is past.
         self._is_peer_slow = False
         self.transport.registerProducer(self, True)
         self._is_sending = False
         self._finish(exchange)
         self._go_on()
-
-    def _body_sent(self, count: int) -> None:
-        self.sent_octets += count
-        self._read_or_wait()
 
     def _read_or_wait(self) -> None:
         """Read from the peer, or let what it sends wait in the kernel.
@@ -515,6 +526,7 @@ class FileTransferFactory(Factory):
         admission: how many there are, of whom.
         connections: those that are open.
         held_octets: of bodies and replies in memory.
+        request_log: has a line for each request; None for none.
         works: the coroutines of requests that have not ended; some go on a little when the peer is gone.
         is_draining: whether connections begin no more requests, and close.
     """
@@ -546,6 +558,8 @@ class FileTransferFactory(Factory):
         self.held_octets = 0
         self.is_draining = False
         self._put_off: dict[FileTransferProtocol, None] | None = None
+        self.request_log: RequestLog | None = None
+        self._number = 0
         self._peer_lines = PeerLines(reactor)
         self._sweep = Sweep(reactor, lambda: self.connections, self._look)
 
@@ -562,6 +576,8 @@ class FileTransferFactory(Factory):
 
     def admit(self, connection: FileTransferProtocol) -> None:
         """Take note of a connection that is open."""
+        self._number += 1
+        connection.number = self._number
         self.connections.add(connection)
         self.admission.add(connection.group)
 

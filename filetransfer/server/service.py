@@ -32,7 +32,7 @@ from filetransfer.errors import CertificateUnusable, StoreUnavailable
 from filetransfer.server.addresses import describe_address
 from filetransfer.server.drain import Drain
 from filetransfer.server.limits import fit_connections
-from filetransfer.server.logs import Log
+from filetransfer.server.logs import Log, RequestLog
 from filetransfer.server.notify import Notifier
 from filetransfer.server.privileges import PrivilegesKept, drop_privileges
 from filetransfer.server.process import raise_descriptor_limit, use_monotonic_clock
@@ -122,6 +122,8 @@ class Daemon(Service):
                 f"filetransfer: cannot write the log {settings.log_file!r}: {error.strerror}"
             ) from error
         parent.setComponent(ILogObserver, log)
+        if settings.has_request_log:
+            self._factory.request_log = RequestLog(log, settings.log_format, self._reactor)
         self.signals.on_reload(log.reopen)
 
     def privilegedStartService(self) -> None:
@@ -225,6 +227,8 @@ class Daemon(Service):
         await self._close_ports()
         await Drain(self._reactor, self._factory).unwind()
         await deferToThread(self._factory.store.close)
+        if self._factory.request_log is not None:
+            self._factory.request_log.flush()
         os.umask(self._umask)
         self._notifier.close()
 

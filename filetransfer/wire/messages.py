@@ -144,7 +144,7 @@ class Authenticate:
     """Say who asks, in the terms of a mechanism."""
 
     mechanism: str
-    response: bytes
+    response: bytes = field(repr=False)
 
 
 @dataclass(slots=True)
