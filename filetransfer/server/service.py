@@ -31,12 +31,12 @@ from twisted.python.failure import Failure
 from filetransfer.errors import CertificateUnusable, StoreUnavailable
 from filetransfer.server.addresses import describe_address
 from filetransfer.server.drain import Drain
+from filetransfer.server.factory import FEATURES, FileTransferFactory
 from filetransfer.server.limits import fit_connections
 from filetransfer.server.logs import Log, RequestLog
 from filetransfer.server.notify import Notifier
 from filetransfer.server.privileges import PrivilegesKept, drop_privileges
 from filetransfer.server.process import raise_descriptor_limit, use_monotonic_clock
-from filetransfer.server.protocol import FEATURES, FileTransferFactory
 from filetransfer.server.sandbox import Places, confine_process, list_places
 from filetransfer.server.settings import Options, Settings, TLSSettings, read_settings
 from filetransfer.server.signals import Signals

@@ -27,8 +27,9 @@ from twisted.python.failure import Failure
 
 from filetransfer.errors import Exists, NotFound, RequestRefused, refusal_from_os_error
 from filetransfer.names import Path
+from filetransfer.server.factory import FileTransferFactory
 from filetransfer.server.limits import Limits
-from filetransfer.server.protocol import FileTransferFactory, FileTransferProtocol
+from filetransfer.server.protocol import FileTransferProtocol
 from filetransfer.store.interface import (
     Commit,
     Digests,
