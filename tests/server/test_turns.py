@@ -60,7 +60,7 @@ def wait(rig: Rig, seconds: int) -> None:
     """Let time pass, and the sweep be done that is done every second."""
     for _ in range(seconds):
         rig.clock.advance(1)
-        rig.factory.say_working()
+        rig.factory.sweep()
 
 
 def test_a_peer_hears_that_it_does_not_wait_in_vain(threads: HeldThreads) -> None:
