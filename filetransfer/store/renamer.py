@@ -112,7 +112,6 @@ class Renamer:
             return
         try:
             self._acts[type(commit)](commit)
-            self._tree.keep_made()
             return
         except RequestRefused as error:
             refusal = error

@@ -98,10 +98,6 @@ class Tree:
                 os.rmdir(name, dir_fd=above.fileno())
                 self.forget()
 
-    def keep_made(self) -> None:
-        """Leave what was made: what it was made for succeeded."""
-        self._made = []
-
     def _open(self, path: str) -> HeldDirectory:
         if not path:
             return self._root
@@ -158,11 +154,14 @@ class Tree:
         self._known.clear()
 
     def touch(self, directory: HeldDirectory, commit: Commit) -> None:
-        """Take note that a commit changed a directory."""
-        above: HeldDirectory | None = directory
-        while above is not None:
-            self._touched.setdefault(above, []).append(commit)
-            above = self._above.get(above)
+        """Take note that a commit changed a directory; what was made for it stays."""
+        self._touched.setdefault(directory, []).append(commit)
+        if self._above:
+            self._made = []
+            above = self._above.get(directory)
+            while above is not None:
+                self._touched.setdefault(above, []).append(commit)
+                above = self._above.get(above)
 
     def list_touched(self) -> list[HeldDirectory]:
         """Give the directories that were changed in this batch."""
