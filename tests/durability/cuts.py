@@ -110,7 +110,7 @@ class Names:
         getattr(self, f"_replay_{kind}")(number, *rest)
 
     def draw(self, random: Random, manner: str) -> dict[str, bytes]:
-        """Give what a cut at this moment leaves: path to octets; an empty directory is not told of."""
+        """Give what a cut at this moment leaves: path to octets; of a directory, path and ``/`` to none."""
         draw = _Draw(random, manner, random.randint(0, self._order))
         below = self._draw_names(draw)
         contents: dict[str, bytes] = {}
@@ -120,6 +120,7 @@ class Names:
             for name, number in below.get(directory, ()):
                 path = prefix + os.fsdecode(name)
                 if number in self._directories:
+                    contents[f"{path}/"] = b""
                     ways.append((f"{path}/", number))
                 else:
                     contents[path] = self._files[number].draw(draw)

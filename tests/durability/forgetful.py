@@ -119,6 +119,10 @@ class ForgetfulFileSystem:
         del self._nodes[number].entries[name]
         self._nodes[to].entries[to_name] = node
         node.ctime_ns = time.time_ns()
+        if stat.S_ISDIR(node.mode):
+            # Its "..".
+            self._nodes[number].links -= 1
+            self._nodes[to].links += 1
         if replaced is not None:
             self._drop_link(replaced)
         return b""

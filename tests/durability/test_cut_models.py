@@ -51,11 +51,20 @@ def test_both_synced_are_kept() -> None:
 def test_a_rename_is_safe_when_both_directories_are() -> None:
     synced = [(3.0, "sync", FILE), (3.0, "sync", ROOT)]
     rename = (4.0, "rename", ROOT, b"part", DIRECTORY, b"final")
-    before, after = (("part", b"whole"),), (("d/final", b"whole"),)
-    moved = [*PLACE, *MADE, *synced, rename]
+    before = (("d/", b""), ("part", b"whole"))
+    after = (("d/", b""), ("d/final", b"whole"))
+    # The directory itself is there from the beginning.
+    place = [*PLACE, (0.0, "sync", ROOT)]
+    moved = [*place, *MADE, *synced, rename]
     assert draw_all(*moved) == {before, after}
     assert draw_all(*moved, (5.0, "sync", DIRECTORY)) == {before, after}
     assert draw_all(*moved, (5.0, "sync", DIRECTORY), (5.0, "sync", ROOT)) == {after}
+
+
+def test_a_directory_may_have_no_name() -> None:
+    assert draw_all(*PLACE) == {(), (("d/", b""),)}
+    assert draw_all(*PLACE, (1.0, "sync", DIRECTORY)) == {(), (("d/", b""),)}
+    assert draw_all(*PLACE, (1.0, "sync", ROOT)) == {(("d/", b""),)}
 
 
 def test_replacing_leaves_the_old_or_the_new_file() -> None:

@@ -85,9 +85,11 @@ def check_records(root: Path) -> None:
 
 
 def materialise(contents: dict[str, bytes], root: Path) -> None:
-    for path, octets in contents.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(octets)
+    for path, octets in sorted(contents.items()):
+        if path.endswith("/"):
+            (root / path).mkdir()
+        else:
+            (root / path).write_bytes(octets)
 
 
 def cut_names(

@@ -140,9 +140,11 @@ def cut(directory: Path, *, seed: int, count: int) -> list[int]:
     for which, moment in enumerate(cuts.replay_to_cuts(state, recording.events, plan)):
         root = directory / f"cut{which}"
         root.mkdir()
-        for path, octets in state.draw(Random(moment.seed), moment.manner).items():
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_bytes(octets)
+        for path, octets in sorted(state.draw(Random(moment.seed), moment.manner).items()):
+            if path.endswith("/"):
+                (root / path).mkdir()
+            else:
+                (root / path).write_bytes(octets)
         store = DirectoryStore(root, durability="none", on_committed=tell)
         for peer, acknowledged in zip(peers, published, strict=True):
             peer.published = acknowledged

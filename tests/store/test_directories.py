@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path as LocalPath
 from typing import Any
 
@@ -430,6 +431,51 @@ class TestRecursively:
         assert plain_rig.list_trash() == []
         os.close(held)
         assert os.listdir(outside / "inner") == ["f"]
+
+
+def test_an_outsider_swaps_a_directory_for_a_link_all_the_time(
+    rig: Rig, tmp_path: LocalPath
+) -> None:
+    """Whatever is asked meanwhile is done in the root, or refused."""
+    outside = tmp_path / "outside"
+    (outside / "e").mkdir(parents=True)
+    (outside / "e/f").write_bytes(b"his")
+    place, aside = rig.root / "d", rig.root / "aside"
+    has_ended = threading.Event()
+
+    def swap() -> None:
+        while not has_ended.is_set():
+            with suppress(OSError):
+                place.rename(aside)
+            with suppress(OSError):
+                place.symlink_to(outside)
+            with suppress(OSError):
+                place.unlink()
+            with suppress(OSError):
+                aside.rename(place)
+
+    outsider = threading.Thread(target=swap)
+    outsider.start()
+    try:
+        for n in range(60):
+            rig.commit(
+                MakeDirectory(path=Path(f"d/e/m{n}"), makes_parents=True),
+                PublishOctets(path=Path(f"d/e/g/f{n}"), octets=b"ours", terms=PARENTS),
+                Delete(path=Path("d/e/f")),
+                Delete(path=Path("d/e"), is_recursive=bool(n % 2)),
+                Delete(path=Path("d"), is_recursive=bool(n % 3)),
+            )
+            found = rig.store.list_directory(Path(""), is_recursive=True)
+            with suppress(RequestRefused):
+                while entries := found.read():
+                    assert not {"d/e/f", "aside/e/f"} & {entry.path for entry in entries}
+            found.close()
+    finally:
+        has_ended.set()
+        outsider.join()
+    rig.list_trash()
+    assert os.listdir(outside) == ["e"]
+    assert os.listdir(outside / "e") == ["f"]
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ENOSPC])
