@@ -22,7 +22,7 @@ from typing import Any
 from typing import Protocol as Interface
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, INegotiated, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -40,6 +40,7 @@ from filetransfer.errors import (
     TransferTimeout,
 )
 from filetransfer.tls.alerts import explain_loss
+from filetransfer.tls.layer import Truncated
 from filetransfer.wire.connection import ClientEnd, Event, begin_client
 from filetransfer.wire.messages import (
     BodyEnd,
@@ -203,7 +204,8 @@ class ClientProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop(self._silence)
         self._stop(self._deadline)
-        if not self._is_over:
+        # Over TLS only close_notify is an end: a summary that is bare text may have been cut.
+        if not self._is_over and not reason.check(Truncated):
             self._end_messages()
         self._is_over = True
         error = self._error or explain_loss(reason.value)
@@ -478,7 +480,9 @@ class ClientProtocol(Protocol):
         self._stop(self._silence)
         self._silence = None
         seconds = self._connection.silence_seconds
-        if seconds is not None and not self._is_over:
+        # Whoever is in between could make a silence, too.
+        is_end = not (self._connection.is_ready and INegotiated.providedBy(self.transport))
+        if seconds is not None and is_end and not self._is_over:
             self._silence = self._clock.callLater(seconds, self._end_with_silence)
 
     def _end_with_silence(self) -> None:

@@ -134,7 +134,7 @@ class TrustingEndpoint:
         handshake = _Handshake(factory, check)
         beginning = Factory.forProtocol(lambda: handshake)
         beginning.noisy = False
-        await self._endpoint.connect(LayerFactory(check, beginning, self._clock, is_client=True))
+        await self._endpoint.connect(LayerFactory(check, beginning, is_client=True))
         return await handshake.done
 
     def make_connection(self) -> SSL.Connection:

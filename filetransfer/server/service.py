@@ -134,7 +134,7 @@ class Daemon(Service):
             self._prepare_tls(self._settings.tls)
         self._ports += self._listen_everywhere(self._settings, self._factory)
         if self._settings.tls is not None and self._tls is not None:
-            factory = self._tls.wrap(self._factory, self._reactor)
+            factory = self._tls.wrap(self._factory)
             self._tls_ports += self._listen_everywhere(self._settings.tls, factory)
         self._ports += self._tls_ports
 

@@ -11,7 +11,6 @@ from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import (
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
-    IReactorTime,
 )
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -71,9 +70,9 @@ class ServerTLS:
         self._context, credentials = self._load()
         self._log_warnings(credentials)
 
-    def wrap(self, factory: IProtocolFactory, clock: IReactorTime) -> LayerFactory:
+    def wrap(self, factory: IProtocolFactory) -> LayerFactory:
         """Give a factory for connections that another's protocols have TLS on."""
-        return LayerFactory(self, factory, clock, is_client=False)
+        return LayerFactory(self, factory, is_client=False)
 
     def serverConnectionForTLS(self, layer: Any) -> SSL.Connection:
         """See :class:`IOpenSSLServerConnectionCreator`."""
@@ -189,7 +188,7 @@ def _look_at_client(
             words = explain_problem(problem, certificate.to_cryptography(), CLIENT)
         except Exception:  # noqa: BLE001 - whatever a certificate holds, it is the client's fault
             words = "the certificate cannot be read"
-        # Twisted keeps the layer there.
+        # The layer is there; see filetransfer.tls.layer.
         peer = getattr(connection.get_app_data().wrappedProtocol, "peer", "")
         _log.info("{peer}: TLS failed: {words}", peer=peer, words=words)
     return not problem

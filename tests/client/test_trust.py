@@ -5,16 +5,17 @@ from __future__ import annotations
 import datetime
 import os
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from certificates import CLIENT, Made, make_certificate
-from plain_servers import HELP_TEXT, PlainServer
+from plain_servers import HELP_TEXT, Peer, PlainServer
 from reactors import run
-from tls_servers import serve_tls
+from tls_servers import end_properly, serve_tls
 
-from filetransfer.client import Session, connect
+from filetransfer.client import Session, Statistics, connect
 from filetransfer.client.known import KnownServers
 from filetransfer.client.trust import Trust
 from filetransfer.errors import (
@@ -22,6 +23,8 @@ from filetransfer.errors import (
     ConnectFailed,
     ConnectTimeout,
     LocalProtocolError,
+    TransferInterrupted,
+    TransferTimeout,
     Untrusted,
 )
 from filetransfer.tls.pins import read_pin
@@ -384,3 +387,67 @@ def test_an_rsa_key(tmp_path: Path) -> None:
     for newest in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         with serve_tls(made, newest=newest) as server:
             assert ask(server, Trust(ca_file=made.file)) == HELP_TEXT
+
+
+# Ends.
+
+SAID = b"Max: 3.0\nMin: 1.0\nAvg: 2.0"
+
+
+def ask_summary(made: Made, converse: Callable[[Peer], None], **options: Any) -> Statistics:
+    def act(peer: Peer) -> None:
+        peer.read(2)
+        converse(peer)
+
+    async def work(port: int) -> Statistics:
+        trust = Trust(ca_file=made.file)
+        options_of_all: dict[str, Any] = {"tls": trust, "tries": 1, "versions": (1,)}
+        async with connect("localhost", port, **options_of_all | options) as session:
+            return await session.summary("a")
+
+    with serve_tls(made, act) as server:
+        return run(work(server.port))
+
+
+def test_an_end_without_close_notify_is_no_end_of_a_summary(tmp_path: Path) -> None:
+    """What was cut off could have been "5.0"."""
+    made = make_certificate(tmp_path)
+    with pytest.raises(TransferInterrupted, match="lost"):
+        ask_summary(made, lambda peer: peer.write(SAID[:-2]))
+
+    def converse(peer: Peer) -> None:
+        peer.write(SAID)
+        end_properly(peer)
+
+    assert ask_summary(made, converse).mean == 2.0
+
+
+def test_a_silence_is_no_end_of_a_summary_over_tls(tmp_path: Path) -> None:
+    made = make_certificate(tmp_path)
+
+    def converse(peer: Peer) -> None:
+        peer.write(SAID)
+        peer.read_until_end()
+
+    with pytest.raises(TransferTimeout):
+        ask_summary(made, converse, timeout_seconds=1.5)
+    assert ask_summary(made, lambda peer: peer.write(SAID + b"\n")).mean == 2.0
+
+
+def test_a_body_that_is_cut_with_close_notify(tmp_path: Path) -> None:
+    """Not even a proper end of the connection is the end of a body."""
+    made = make_certificate(tmp_path)
+
+    def converse(peer: Peer) -> None:
+        peer.read(2)
+        peer.write(b"\x21a" + (1000).to_bytes(4, "big") + b"x" * 999)
+        end_properly(peer)
+
+    async def work(port: int) -> None:
+        trust = Trust(ca_file=made.file)
+        async with connect("localhost", port, tls=trust, tries=1, versions=(1,)) as session:
+            await session.get("a", tmp_path / "a")
+
+    with serve_tls(made, converse) as server, pytest.raises(TransferInterrupted):
+        run(work(server.port))
+    assert not (tmp_path / "a").exists()

@@ -1,0 +1,322 @@
+"""The layer in memory: two of them, back to back, and the test moves the octets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from certificates import Made, make_certificate
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from filetransfer.tls.contexts import make_context
+from filetransfer.tls.credentials import read_credentials
+from filetransfer.tls.layer import PIECE_OCTETS, Layer, LayerFactory, Truncated
+
+ALPN = b"filetransfer/2"
+
+
+class Wire(StringTransport):
+    """One end's transport: the test takes what was written, and ends the connection."""
+
+    disconnected: Failure | None = None
+
+    def abortConnection(self) -> None:
+        self.disconnected = Failure(ConnectionAborted())
+
+
+@implementer(IHandshakeListener)
+class Talker(Protocol):
+    """Keeps what it hears."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self.reads = 0
+        self.handshakes = 0
+        self.lost: Failure | None = None
+
+    def handshakeCompleted(self) -> None:
+        self.handshakes += 1
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+        self.reads += 1
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
+        assert self.lost is None
+        self.lost = reason
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfTalker(Talker):
+    """Knows that the other end may stop talking, and still listen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends = 0
+
+    def readConnectionLost(self) -> None:
+        self.ends += 1
+
+    def writeConnectionLost(self) -> None: ...
+
+
+class Creator:
+    """Makes OpenSSL's side of both ends."""
+
+    def __init__(self, made: Made) -> None:
+        self._server = make_context(SSL.TLS_SERVER_METHOD)
+        read_credentials(made.file, made.key_file).install(self._server)
+        self._server.set_alpn_select_callback(lambda connection, offered: offered[0])
+        self._client = make_context(SSL.TLS_CLIENT_METHOD)
+        self._client.set_alpn_protos([ALPN])
+
+    def serverConnectionForTLS(self, layer: object) -> SSL.Connection:
+        return SSL.Connection(self._server, None)
+
+    def clientConnectionForTLS(self, layer: object) -> SSL.Connection:
+        return SSL.Connection(self._client, None)
+
+
+class End:
+    """One end."""
+
+    def __init__(self, creator: Any, talker: Talker, *, is_client: bool) -> None:
+        self.talker = talker
+        factory = LayerFactory(creator, Factory.forProtocol(lambda: talker), is_client=is_client)
+        self.layer: Layer = factory.buildProtocol(None)
+        self.wire = Wire()
+        self.layer.makeConnection(self.wire)
+
+    def take(self) -> bytes:
+        octets = self.wire.value()
+        self.wire.clear()
+        return octets
+
+    def lose(self, reason: Exception | None = None) -> None:
+        self.layer.connectionLost(Failure(reason or ConnectionDone()))
+
+
+class Pair:
+    """A client and a server."""
+
+    def __init__(self, made: Made, server: Talker | None = None, client: Talker | None = None):
+        creator = Creator(made)
+        self.client = End(creator, client or Talker(), is_client=True)
+        self.server = End(creator, server or Talker(), is_client=False)
+
+    def pump(self, at_a_time: int = 1 << 30) -> None:
+        """Move octets until there are none."""
+        while True:
+            moved = 0
+            for one, other in ((self.client, self.server), (self.server, self.client)):
+                octets = one.take()
+                moved += len(octets)
+                for start in range(0, len(octets), at_a_time):
+                    other.layer.dataReceived(octets[start : start + at_a_time])
+            if not moved:
+                return
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    return make_certificate(tmp_path)
+
+
+@pytest.fixture
+def pair(made: Made) -> Pair:
+    pair = Pair(made)
+    pair.pump()
+    assert pair.client.talker.handshakes == pair.server.talker.handshakes == 1
+    return pair
+
+
+def test_agrees_on_a_protocol(pair: Pair, made: Made) -> None:
+    for end in (pair.client, pair.server):
+        assert end.layer.negotiatedProtocol == ALPN
+    shown = pair.client.layer.getPeerCertificate()
+    assert shown is not None
+    assert shown.to_cryptography() == made.certificate
+    assert pair.server.layer.getPeerCertificate() is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 16384, 16385, PIECE_OCTETS + 1, 1_000_000])
+def test_octets_both_ways(pair: Pair, size: int) -> None:
+    octets = bytes(range(256)) * (size // 256 + 1)
+    for one, other in ((pair.client, pair.server), (pair.server, pair.client)):
+        one.layer.writeSequence([octets[: size // 2], octets[size // 2 : size]])
+        pair.pump()
+        assert other.talker.heard == octets[:size]
+
+
+def test_one_octet_at_a_time(made: Made) -> None:
+    pair = Pair(made)
+    pair.client.layer.write(b"before the handshake ")
+    pair.pump(1)
+    pair.client.layer.write(b"and after")
+    pair.pump(1)
+    assert pair.server.talker.heard == b"before the handshake and after"
+
+
+def test_one_read_is_one_read(pair: Pair) -> None:
+    """However many records it has."""
+    pair.client.layer.write(bytes(200_000))
+    pair.pump()
+    assert pair.server.talker.reads == 1
+
+
+def test_a_proper_end(pair: Pair) -> None:
+    pair.client.layer.write(b"last")
+    pair.client.layer.loseConnection()
+    pair.client.layer.loseConnection()
+    pair.client.layer.write(b"too late")
+    assert pair.client.wire.disconnecting
+    pair.pump()
+    assert pair.server.talker.heard == b"last"
+    assert pair.server.wire.disconnecting
+    pair.server.layer.write(b"too late")
+    for end in (pair.client, pair.server):
+        end.lose()
+        assert end.talker.lost is not None
+        assert end.talker.lost.check(ConnectionDone)
+
+
+def test_half_an_end(made: Made) -> None:
+    pair = Pair(made, server=(server := HalfTalker()))
+    pair.pump()
+    pair.client.layer.write(b"asked")
+    pair.client.layer.loseConnection()
+    octets = pair.client.take()
+    pair.server.layer.dataReceived(octets)
+    assert (server.heard, server.ends, pair.server.wire.disconnecting) == (b"asked", 1, False)
+    pair.server.layer.readConnectionLost()
+    pair.server.layer.dataReceived(b"ignored")
+    assert server.ends == 1
+    pair.server.layer.write(b"answered")
+    assert pair.server.take()
+    pair.server.layer.loseConnection()
+    assert pair.server.wire.disconnecting
+    pair.server.lose()
+    assert server.lost is not None
+    assert server.lost.check(ConnectionDone)
+
+
+@pytest.mark.parametrize("is_half", [True, False])
+def test_an_end_that_was_not_said(made: Made, is_half: bool) -> None:
+    pair = Pair(made, server=HalfTalker() if is_half else Talker())
+    pair.pump()
+    pair.client.layer.write(b"and then")
+    pair.server.layer.dataReceived(pair.client.take())
+    pair.server.layer.readConnectionLost()
+    assert pair.server.wire.disconnecting
+    pair.server.lose()
+    pair.client.lose()
+    for end in (pair.server, pair.client):
+        assert end.talker.lost is not None
+        assert end.talker.lost.check(Truncated)
+        assert end.talker.lost.check(ConnectionLost)
+
+
+def test_a_lost_connection_keeps_its_reason(pair: Pair) -> None:
+    pair.server.layer.loseConnection()
+    pair.server.lose(ConnectionLost())
+    assert pair.server.talker.lost is not None
+    assert pair.server.talker.lost.check(ConnectionLost)
+    assert not pair.server.talker.lost.check(Truncated)
+
+
+def test_waits_for_the_producer(pair: Pair) -> None:
+    producer = object()
+    pair.client.layer.registerProducer(producer, True)
+    pair.client.layer.loseConnection()
+    assert not pair.client.wire.disconnecting
+    pair.client.layer.write(b"more")
+    pair.client.layer.unregisterProducer()
+    assert pair.client.wire.disconnecting
+    pair.pump()
+    assert pair.server.talker.heard == b"more"
+
+
+def test_octets_that_were_changed_on_the_way(pair: Pair) -> None:
+    pair.client.layer.write(b"secret")
+    octets = bytearray(pair.client.take())
+    octets[-1] ^= 1
+    pair.server.layer.dataReceived(bytes(octets))
+    assert pair.server.talker.heard == b""
+    assert pair.server.wire.disconnecting
+    # An alert.
+    pair.client.layer.dataReceived(pair.server.take())
+    for end in (pair.server, pair.client):
+        end.lose()
+        assert end.talker.lost is not None
+        assert end.talker.lost.check(SSL.Error)
+
+
+def test_a_handshake_that_fails(made: Made) -> None:
+    pair = Pair(made)
+    pair.server.layer.write(b"never")
+    pair.server.layer.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+    pair.server.layer.dataReceived(b"more")
+    assert pair.server.wire.disconnecting
+    assert b"never" not in pair.server.take()
+    pair.server.lose()
+    assert pair.server.talker.handshakes == 0
+    assert pair.server.talker.lost is not None
+    assert pair.server.talker.lost.check(SSL.Error)
+
+
+def test_an_end_before_the_handshake(made: Made) -> None:
+    pair = Pair(made)
+    pair.server.layer.loseConnection()
+    assert pair.server.wire.disconnected is not None
+    pair.pump()
+    assert pair.server.talker.handshakes == 0
+
+
+def test_nothing_is_heard_or_said_after_an_abort(pair: Pair) -> None:
+    pair.client.layer.write(b"unheard")
+    pair.server.layer.abortConnection()
+    assert pair.server.wire.disconnected is not None
+    pair.pump()
+    pair.server.layer.write(b"unsaid")
+    assert (pair.server.talker.heard, pair.server.take()) == (b"", b"")
+    pair.server.layer.readConnectionLost()
+    pair.server.lose(ConnectionAborted())
+    assert pair.server.talker.lost is not None
+    assert pair.server.talker.lost.check(ConnectionAborted)
+
+
+def test_a_half_that_cannot_be_written_is_the_end(pair: Pair) -> None:
+    pair.client.layer.writeConnectionLost()
+    assert pair.client.wire.disconnected is not None
+
+
+def test_aborts_in_the_middle_of_what_it_hears(made: Made) -> None:
+    class Quitter(Talker):
+        def dataReceived(self, data: bytes) -> None:
+            super().dataReceived(data)
+            self.transport.abortConnection()
+
+    pair = Pair(made, server=Quitter())
+    pair.pump()
+    pair.client.layer.write(b"1")
+    pair.client.layer.loseConnection()
+    pair.pump()
+    assert pair.server.talker.heard == b"1"
+    assert not pair.server.wire.disconnecting
+
+
+def test_nobody_is_wanted(made: Made) -> None:
+    class Full(Factory):
+        def buildProtocol(self, addr: object) -> None:
+            return None
+
+    assert LayerFactory(Creator(made), Full(), is_client=False).buildProtocol(None) is None  # type: ignore[arg-type]
