@@ -65,13 +65,6 @@ class Peer:
         self.socket.close()
 
 
-def _answer_old(connection: socket.socket) -> None:
-    """Say to a client that asks for version 2 what a server says that knows no such request."""
-    if connection.recv(1, socket.MSG_PEEK) == b"\xe0":
-        connection.recv(1)
-        connection.sendall(b"\x80")
-
-
 class PlainServer:
     """A server on a free port of 127.0.0.1.
 
@@ -130,7 +123,7 @@ class PlainServer:
 
     def _speak(self, connection: socket.socket) -> None:
         try:
-            _answer_old(connection)
+            self._open_conversation(connection)
             self._converse(Peer(connection))
         except OSError:
             # The client was gone first.
@@ -139,6 +132,12 @@ class PlainServer:
             with self._lock:
                 self._open.discard(connection)
                 connection.close()
+
+    def _open_conversation(self, connection: socket.socket) -> None:
+        """Say to a client that asks for version 2 what a server says that knows no such request."""
+        if connection.recv(1, socket.MSG_PEEK) == b"\xe0":
+            connection.recv(1)
+            connection.sendall(b"\x80")
 
     def serve(self, peer: Peer, *, responses: int = 0, at_a_time: int = 0) -> None:
         """Serve the files.

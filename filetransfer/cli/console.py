@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from filetransfer.errors import (
     ConnectFailed,
+    DigestMismatch,
     NameInvalid,
     NotFound,
     RemoteProtocolError,
@@ -103,7 +104,9 @@ class Console:
     def explain(self, error: BaseException, subject: str) -> str:
         """Give in one line what an error of something means."""
         if isinstance(error, NotFound):
-            return f"not found on {self.server}"
+            return str(error) if error.about == "to" else f"not found on {self.server}"
+        if isinstance(error, DigestMismatch):
+            return str(error)
         if isinstance(error, NameInvalid):
             return f"{error}; nothing was sent"
         if type(error) is RequestRefused:

@@ -73,6 +73,7 @@ SEVERAL = (
 _STATUSES: tuple[tuple[type[BaseException], ExitStatus], ...] = (
     (NotFound, ExitStatus.NOT_FOUND),
     (FileNotFoundError, ExitStatus.NOT_FOUND),
+    (FileExistsError, ExitStatus.REFUSED),
     (DigestMismatch, ExitStatus.INTEGRITY),
     (SizeMismatch, ExitStatus.INTEGRITY),
     (NotAuthenticated, ExitStatus.PERMISSION),
@@ -108,13 +109,14 @@ def combine(statuses: Collection[int], count: int) -> int:
     """Give the exit status of several things.
 
     Args:
-        statuses: of those that failed.
+        statuses: of those that failed; DONE does not count.
         count: of them all.
     """
-    if not statuses:
+    failed = [status for status in statuses if status]
+    if not failed:
         return ExitStatus.DONE
-    alike = set(statuses)
-    if len(alike) == 1 and len(statuses) == count:
+    alike = set(failed)
+    if len(alike) == 1 and len(failed) == count:
         return alike.pop()
     return ExitStatus.SOME_FAILED
 

@@ -172,7 +172,40 @@ COMMON: tuple[click.Option, ...] = (
 )
 """Those that hold for every command."""
 
-PROFILED: tuple[click.Option, ...] = tuple(each for each in COMMON if each.name != "profile")
+TRANSFER: Mapping[str, click.Option] = {
+    find_key(each): each
+    for each in (
+        EnvironmentOption(
+            ["--if-match"],
+            metavar="ETAG",
+            help="Do it only if the file on the server has this etag; stat shows it.",
+        ),
+        EnvironmentOption(
+            ["--no-clobber"], is_flag=True, help="Replace no file: one that exists is refused."
+        ),
+        EnvironmentOption(
+            ["--parents"], is_flag=True, help="Make the directories on the server that are missing."
+        ),
+        EnvironmentOption(
+            ["-p", "--preserve"], is_flag=True, help="Keep the time of modification and the mode."
+        ),
+        EnvironmentOption(
+            ["--durability"],
+            type=click.Choice(["full", "none"]),
+            default="full",
+            show_default=True,
+            help="full: a power cut does not take a fetched file away. none: it may, and it is "
+            "faster. What the server does is its own business: see info, and --require.",
+        ),
+    )
+}
+"""Those that several commands have, by the names of their parameters."""
+
+_OF_ONE_RUN = frozenset({"profile", "if_match"})
+
+PROFILED: tuple[click.Option, ...] = tuple(
+    each for each in (*COMMON, *TRANSFER.values()) if find_key(each) not in _OF_ONE_RUN
+)
 """Those that a profile may set."""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
-from filetransfer.cli.console import printable
 from filetransfer.cli.exit_status import combine, find_status
 from filetransfer.cli.invocation import Work, is_bug
 from filetransfer.errors import (
@@ -59,12 +58,38 @@ async def transfer_all(
     return transfers.finish()
 
 
-def note_transfer(work: Work, source: str, target: str, size: int) -> None:
-    """Say that a file was transferred, when that was asked for."""
-    work.console.note(
-        f"{printable(source)} -> {printable(target)}: {size} octets",
-        {"action": work.command, "subject": source, "target": target, "size": size},
-    )
+async def transfer_matching(
+    work: Work,
+    names: Sequence[str],
+    transfer_found: Callable[[list[str]], Coroutine[Any, Any, int]],
+    *,
+    has_directories: bool = False,
+) -> int:
+    """Transfer what names on the server stand for.
+
+    Args:
+        work: says what failed.
+        names: of files, and patterns.
+        transfer_found: transfers all that was found, and gives the status.
+        has_directories: whether a pattern stands for directories as well.
+
+    Returns:
+        The status of them all.
+    """
+    found: list[str] = []
+    statuses = [
+        await work.attempt(name, _find(work, name, found, has_directories)) for name in names
+    ]
+    failed = [status for status in statuses if status]
+    if not found:
+        return combine(failed, len(failed))
+    return combine([*failed, await transfer_found(found)], len(failed) + 1)
+
+
+async def _find(work: Work, name: str, found: list[str], has_directories: bool) -> None:
+    from filetransfer.client.patterns import find_names
+
+    found += await find_names(work.session, name, has_directories=has_directories)
 
 
 class _Transfers:

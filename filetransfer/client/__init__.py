@@ -9,7 +9,19 @@ Where there is no coroutine, ``Deferred.fromCoroutine(session.put("report.csv"))
 """
 
 from filetransfer.client.exchanges import Progress, Transferred
+from filetransfer.client.protocol import ServerInfo
 from filetransfer.client.session import DEFAULT_PORT, Session, connect
-from filetransfer.wire.messages import Statistics
+from filetransfer.wire.messages import Digested, Entry, Statistics, Status
 
-__all__ = ["DEFAULT_PORT", "Progress", "Session", "Statistics", "Transferred", "connect"]
+__all__ = [
+    "DEFAULT_PORT",
+    "Digested",
+    "Entry",
+    "Progress",
+    "ServerInfo",
+    "Session",
+    "Statistics",
+    "Status",
+    "Transferred",
+    "connect",
+]

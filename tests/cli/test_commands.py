@@ -124,7 +124,7 @@ def test_help_explains_a_command(tmp_path: Path, command: str) -> None:
     assert explained.status == asked.status == 0
     assert explained.output == asked.output
     assert asked.output.startswith(f"Usage: ft-client {command} ")
-    assert "Examples:\n  ft-client " in asked.output
+    assert "Examples:\n  " in asked.output
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["version"]])

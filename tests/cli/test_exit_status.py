@@ -14,6 +14,7 @@ from certificates import make_certificate
 from plain_servers import Peer, PlainServer
 from programs import Ran, begin, finish, ft_client, list_names
 from tls_servers import serve_tls
+from version2_servers import Version2Server
 
 from filetransfer.cli.exit_status import ExitStatus, find_status
 from filetransfer.errors import (
@@ -24,12 +25,14 @@ from filetransfer.errors import (
     NoSpace,
     NotAuthenticated,
     NotPermitted,
+    PreconditionFailed,
+    RequestRefused,
     ShuttingDown,
     SizeMismatch,
 )
+from filetransfer.wire.messages import Greeting, Put, Unavailable
 
 SEEN: set[int] = set()
-OVER_VERSION_2 = {ExitStatus.INTEGRITY, ExitStatus.PERMISSION, ExitStatus.NO_SPACE}
 
 
 def expect(ran: Ran, status: ExitStatus, *errors: str) -> None:
@@ -370,8 +373,45 @@ def test_a_server_that_is_not_believed(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [
+        (DigestMismatch("differs"), ExitStatus.INTEGRITY),
+        (NotPermitted("read-only"), ExitStatus.PERMISSION),
+        (NotAuthenticated("who?"), ExitStatus.PERMISSION),
+        (NoSpace("full"), ExitStatus.NO_SPACE),
+        (Busy("later"), ExitStatus.TEMPORARY),
+        (PreconditionFailed("it changed"), ExitStatus.REFUSED),
+    ],
+)
+def test_refusals_over_version_2(
+    tmp_path: Path, refusal: RequestRefused, status: ExitStatus
+) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    with Version2Server({Put: lambda *_: refusal}) as server:
+        ran = ft_client("--retry", "0", "put", "a", cwd=tmp_path, server=server.address)
+    SEEN.add(ran.status)
+    assert ran.status == status
+    assert str(refusal) in ran.errors
+    assert len(ran.errors.splitlines()) == 1
+
+
+def test_a_server_that_cannot_serve(tmp_path: Path) -> None:
+    with Version2Server(greeting=Unavailable(ShuttingDown("bye", retry_after=0))) as server:
+        ran = ft_client("--retry", "0", "get", "a", cwd=tmp_path, server=server.address)
+    assert ran.status == ExitStatus.TEMPORARY
+
+
+def test_a_promise_that_is_not_given(tmp_path: Path) -> None:
+    greeting = Greeting(2, "s", ["digests"])
+    with Version2Server(greeting=greeting) as server:
+        for promises, status in (("durable,verified", 20), ("durable", 20), ("verified", 0)):
+            ran = ft_client("--require", promises, "help", cwd=tmp_path, server=server.address)
+            assert ran.status == status
+
+
 def test_every_status_was_seen() -> None:
-    missing = set(ExitStatus) - SEEN - OVER_VERSION_2
+    missing = set(ExitStatus) - SEEN
     if len(SEEN) < 3:
         pytest.skip("the other tests of this file did not run in this process")
     assert missing == set()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from filetransfer.cli.client_command import ClientCommand
+from filetransfer.cli.exit_status import ExitStatus
 from filetransfer.cli.invocation import Invocation, Work
-from filetransfer.cli.options import option
+from filetransfer.cli.names_completion import NameType
+from filetransfer.cli.options import TRANSFER, option
 
 if TYPE_CHECKING:
+    from filetransfer.cli.moving import Pair
     from filetransfer.store.stable import Durability
 
 STANDARD_OUTPUT = "-"
@@ -22,71 +26,79 @@ STANDARD_OUTPUT = "-"
     examples=[
         "ft-client get report.csv",
         "ft-client get 2024/report.csv -o last-year.csv",
-        "ft-client get notes.tar -o - | tar x",
+        "ft-client get '2024/*.csv' -o figures",
+        "ft-client get notes.tar - | tar x",
+    ],
+    params=[
+        TRANSFER["preserve"],
+        TRANSFER["no_clobber"],
+        TRANSFER["if_match"],
+        TRANSFER["durability"],
     ],
 )
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, type=NameType())
 @option(
     "-o",
     "--output",
     metavar="FILE",
     help="Write to this file, or into this directory; - is standard output.",
 )
-@option(
-    "--durability",
-    type=click.Choice(["full", "none"]),
-    default="full",
-    show_default=True,
-    help="full: a power cut does not take a fetched file away. none: it may, and it is faster.",
-)
 @click.pass_obj
 def get(
-    invocation: Invocation, names: tuple[str, ...], output: str | None, durability: Durability
+    invocation: Invocation,
+    names: tuple[str, ...],
+    output: str | None,
+    preserve: bool,
+    no_clobber: bool,
+    if_match: str | None,
+    durability: Durability,
 ) -> int:
     """Fetch each NAME from the server into the current directory, under its last component.
 
-    A local file appears whole or not at all, and replaces what had its name.
+    A local file appears whole or not at all, and replaces what had its name. A pattern stands for
+    all files that it matches: *, ? and [...] for characters, ** for any number of directories. A
+    last NAME of - writes to standard output.
     """
-    targets = _choose_targets(names, output)
+    if output is None and len(names) > 1 and names[-1] == STANDARD_OUTPUT:
+        names, output = names[:-1], STANDARD_OUTPUT
+    if if_match is not None and len(names) > 1:
+        raise click.UsageError("--if-match is of one file; there are several")
+    # Without a pattern, wrong usage is refused before there is a connection.
+    try:
+        choose_targets(names, output)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
     async def act(work: Work) -> int:
-        from filetransfer.cli.transfers import note_transfer, transfer_all
+        from filetransfer.cli.moving import Getting, get_files
+        from filetransfer.cli.transfers import transfer_matching
 
-        async def get_one(item: tuple[str, str]) -> None:
-            name, target = item
-            bar = work.progress.begin(name)
+        getting = Getting(durability, preserve, no_clobber, if_match)
+
+        async def get_all(found: list[str]) -> int:
             try:
-                destination = 1 if target == STANDARD_OUTPUT else target
-                fetched = await work.session.get(
-                    name, destination, durability=durability, progress=bar
-                )
-            finally:
-                work.progress.end(bar)
-            note_transfer(work, name, target, fetched.size)
+                pairs = choose_targets(found, output)
+            except ValueError as error:
+                work.console.complain("get", "", str(error))
+                return ExitStatus.USAGE
+            return await get_files(work, pairs, getting)
 
-        work.progress.expect(len(names))
-        items = list(zip(names, targets, strict=True))
-        if output == STANDARD_OUTPUT:
-            # One after the other: the octets of two files must not mix.
-            return await transfer_all(work, items, lambda item: item[0], get_one, at_once=1)
-        return await transfer_all(work, items, lambda item: item[0], get_one)
+        return await transfer_matching(work, names, get_all)
 
     return invocation.perform("get", act)
 
 
-def _choose_targets(names: tuple[str, ...], output: str | None) -> list[str]:
-    """Give the local path for each name."""
+def choose_targets(names: Sequence[str], output: str | None) -> list[Pair]:
+    """Give the local path for each name. Raises ValueError: two of them would be one."""
     if output == STANDARD_OUTPUT:
-        return [STANDARD_OUTPUT] * len(names)
+        return [(name, STANDARD_OUTPUT) for name in names]
     if output is not None and not os.path.isdir(output):
         if len(names) > 1:
-            raise click.UsageError(f"there are several names, and {output!r} is not a directory")
-        return [output]
-    targets = [os.path.join(output or "", name.rpartition("/")[2]) for name in names]
+            raise ValueError(f"there are several names, and {output!r} is not a directory")
+        return [(name, output) for name in names]
+    pairs = [(name, os.path.join(output or "", name.rpartition("/")[2])) for name in names]
     first: dict[str, str] = {}
-    for name, target in zip(names, targets, strict=True):
+    for name, target in pairs:
         if first.setdefault(target, name) != name:
-            raise click.UsageError(
-                f"{first[target]!r} and {name!r} would be written to the same file"
-            )
-    return targets
+            raise ValueError(f"{first[target]!r} and {name!r} would be written to the same file")
+    return pairs

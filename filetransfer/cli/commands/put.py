@@ -7,8 +7,8 @@ import os
 import click
 
 from filetransfer.cli.client_command import ClientCommand
-from filetransfer.cli.invocation import Invocation, Work
-from filetransfer.cli.options import option
+from filetransfer.cli.invocation import Invocation
+from filetransfer.cli.options import TRANSFER, option
 
 STANDARD_INPUT = "-"
 
@@ -18,43 +18,49 @@ STANDARD_INPUT = "-"
     examples=[
         "ft-client put report.csv figures/map.png",
         "ft-client put report.csv --as 2024/report.csv",
-        "tar c notes | ft-client put - --as notes.tar",
+        "tar c notes | ft-client put - notes.tar",
+    ],
+    params=[
+        TRANSFER["parents"],
+        TRANSFER["preserve"],
+        TRANSFER["no_clobber"],
+        TRANSFER["if_match"],
     ],
 )
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
 @option("--as", "name", metavar="NAME", help="Store the one FILE under this name.")
 @click.pass_obj
-def put(invocation: Invocation, files: tuple[str, ...], name: str | None) -> int:
+def put(
+    invocation: Invocation,
+    files: tuple[str, ...],
+    name: str | None,
+    parents: bool,
+    preserve: bool,
+    no_clobber: bool,
+    if_match: str | None,
+) -> int:
     """Store each FILE on the server, under its last component.
 
-    A file of that name on the server is replaced. - is standard input, and needs --as.
+    A file of that name on the server is replaced, whole and at once. - is standard input, followed
+    by the NAME to store it under.
     """
+    if name is None and len(files) == 2 and files[0] == STANDARD_INPUT:
+        name = files[1]
+        files = files[:1]
     if name is not None and len(files) > 1:
         raise click.UsageError("--as names one file; there are several")
+    if if_match is not None and len(files) > 1:
+        raise click.UsageError("--if-match is of one file; there are several")
     if name is None and STANDARD_INPUT in files:
-        raise click.UsageError("standard input has no name: say one with --as")
+        raise click.UsageError("standard input has no name: say one behind it")
     names = [name if name is not None else os.path.basename(file) for file in files]
     _refuse_twins(files, names)
+    from filetransfer.cli.moving import Putting, put_files
 
-    async def act(work: Work) -> int:
-        from filetransfer.cli.transfers import note_transfer, transfer_all
-
-        async def put_one(item: tuple[str, str]) -> None:
-            file, name = item
-            bar = work.progress.begin(file)
-            try:
-                source = 0 if file == STANDARD_INPUT else file
-                stored = await work.session.put(source, name, progress=bar)
-            finally:
-                work.progress.end(bar)
-            note_transfer(work, file, name, stored.size)
-
-        work.progress.expect(len(files))
-        return await transfer_all(
-            work, list(zip(files, names, strict=True)), lambda item: item[0], put_one
-        )
-
-    return invocation.perform("put", act)
+    putting = Putting(preserve, parents, no_clobber, if_match)
+    return invocation.perform(
+        "put", lambda work: put_files(work, list(zip(files, names, strict=True)), putting)
+    )
 
 
 def _refuse_twins(files: tuple[str, ...], names: list[str]) -> None:

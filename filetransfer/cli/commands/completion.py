@@ -1,0 +1,34 @@
+"""``ft-client completion``: what makes a shell complete commands, options and names."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+from filetransfer.cli.client_command import ClientCommand
+from filetransfer.cli.console import PROGRAM
+from filetransfer.cli.exit_status import ExitStatus
+
+_VARIABLE = "_FT_CLIENT_COMPLETE"
+
+
+@click.command(
+    cls=ClientCommand,
+    examples=[
+        'eval "$(ft-client completion bash)"                       # in ~/.bashrc',
+        'eval "$(ft-client completion zsh)"                        # in ~/.zshrc',
+        "ft-client completion fish > ~/.config/fish/completions/ft-client.fish",
+    ],
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> int:
+    """Print what makes a shell complete commands, options, local names and names on the server.
+
+    Names on the server are asked for when Tab is pressed, for a second at most, and kept for half a
+    minute.
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None  # noqa: S101 - click has these three
+    click.echo(kind(context.find_root().command, {}, PROGRAM, _VARIABLE).source())
+    return ExitStatus.DONE

@@ -1,0 +1,147 @@
+"""Files on their way, in either direction: what ``put``, ``get`` and ``cp`` do."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from filetransfer.cli.console import printable
+from filetransfer.cli.invocation import Work
+from filetransfer.cli.promises import describe_fetched, describe_stored
+from filetransfer.cli.transfers import transfer_all
+from filetransfer.errors import Exists, NotFound, PreconditionFailed
+
+if TYPE_CHECKING:
+    from filetransfer.store.stable import Durability
+
+STANDARD_STREAM = "-"
+"""Instead of a local file: standard input, or standard output."""
+
+Pair = tuple[str, str]
+"""From where, to where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Putting:
+    """How files are stored.
+
+    Attributes:
+        preserve: keep times and modes.
+        parents: make missing directories.
+        no_clobber: replace nothing.
+        if_match: replace only the file that has this etag.
+    """
+
+    preserve: bool = False
+    parents: bool = False
+    no_clobber: bool = False
+    if_match: str | None = None
+
+
+async def put_files(work: Work, pairs: Sequence[Pair], putting: Putting) -> int:
+    """Store local files under names on the server; gives the status."""
+
+    async def put_one(pair: Pair) -> None:
+        file, name = pair
+        bar = work.progress.begin(file)
+        try:
+            stored = await work.session.put(
+                0 if file == STANDARD_STREAM else file,
+                name,
+                preserve=putting.preserve,
+                parents=putting.parents,
+                if_match=putting.if_match,
+                if_none_match=putting.no_clobber,
+                progress=bar,
+            )
+        except PreconditionFailed as refusal:
+            raise Exists("it exists") if putting.no_clobber else refusal from refusal
+        except NotFound as refusal:
+            text = (
+                f"the directory of {name} is missing on {work.session.server}; --parents makes it"
+            )
+            raise NotFound(text, about="to") from refusal
+        finally:
+            work.progress.end(bar)
+        note_move(work, file, name, describe_stored(work.session, stored))
+
+    work.progress.expect(len(pairs), _add_sizes([file for file, _ in pairs]))
+    return await transfer_all(work, pairs, lambda pair: pair[0], put_one)
+
+
+def _add_sizes(files: Sequence[str]) -> int:
+    """Give the octets of all files, as far as they are known; those that cannot be looked at fail later."""
+    octets = 0
+    for file in files:
+        try:
+            octets += os.stat(file).st_size
+        except OSError:
+            continue
+    return octets
+
+
+@dataclass(frozen=True, slots=True)
+class Getting:
+    """How files are fetched.
+
+    Attributes:
+        durability: of what is written here.
+        preserve: keep times and modes.
+        no_clobber: replace nothing.
+        if_match: fetch only the file that has this etag.
+    """
+
+    durability: Durability = "full"
+    preserve: bool = False
+    no_clobber: bool = False
+    if_match: str | None = None
+
+
+async def get_files(work: Work, pairs: Sequence[Pair], getting: Getting) -> int:
+    """Fetch files of the server to local paths; gives the status."""
+
+    async def get_one(pair: Pair) -> None:
+        name, target = pair
+        if getting.no_clobber and target != STANDARD_STREAM and os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, "is here already", target)
+        bar = work.progress.begin(name)
+        try:
+            fetched = await work.session.get(
+                name,
+                1 if target == STANDARD_STREAM else target,
+                if_match=getting.if_match,
+                preserve=getting.preserve,
+                durability=getting.durability,
+                progress=bar,
+            )
+        finally:
+            work.progress.end(bar)
+        note_move(work, name, target, describe_fetched(fetched))
+
+    work.progress.expect(len(pairs))
+    # One after the other into a stream: the octets of two files must not mix.
+    is_stream = any(target == STANDARD_STREAM for _, target in pairs)
+    at_once = {"at_once": 1} if is_stream else {}
+    return await transfer_all(work, pairs, lambda pair: pair[0], get_one, **at_once)
+
+
+async def copy_files(work: Work, pairs: Sequence[Pair], *, replace: bool) -> int:
+    """Copy files on the server to other names there; gives the status."""
+
+    async def copy_one(pair: Pair) -> None:
+        name, target = pair
+        copied = await work.session.copy(name, target, replace=replace)
+        note_move(work, name, target, describe_stored(work.session, copied))
+
+    return await transfer_all(work, pairs, lambda pair: pair[0], copy_one)
+
+
+def note_move(work: Work, source: str, target: str, described: dict[str, object]) -> None:
+    """Say that a file was moved."""
+    work.console.note(
+        f"{printable(source)} -> {printable(target)}: {described['size']} octets",
+        {"action": work.command, "subject": source, "target": target, **described},
+    )

@@ -1,0 +1,58 @@
+"""Listings as a person asks for them: of a directory, of a file, or of what a pattern stands for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from filetransfer.client.patterns import find_names, is_pattern
+from filetransfer.errors import NotDirectory
+from filetransfer.wire.messages import Entry, Status
+
+if TYPE_CHECKING:
+    from filetransfer.client.session import Session
+
+
+async def list_name(
+    session: Session, name: str, *, recursive: bool = False
+) -> AsyncIterator[tuple[Entry, str]]:
+    """List what a name stands for.
+
+    Args:
+        session: with the server.
+        name: of a directory, whose entries are listed; of a file, which is listed itself; empty for the root; or a
+            pattern, and what it stands for is listed itself.
+        recursive: list what is in directories, and so on.
+
+    Yields:
+        Each entry, and the directory that it is seen from: empty for the root.
+
+    Raises:
+        RequestRefused, TransferInterrupted, RemoteProtocolError: as for :meth:`Session.list`.
+    """
+    if not is_pattern(name):
+        async for entry in _list_directory_or_file(session, name, recursive):
+            yield entry
+        return
+    for found in await find_names(session, name, has_directories=True):
+        status = await session.stat(found)
+        yield make_entry(found, status), ""
+        if recursive and status.kind == "directory":
+            async for inner in session.list(found, recursive=True):
+                yield inner, ""
+
+
+async def _list_directory_or_file(
+    session: Session, name: str, recursive: bool
+) -> AsyncIterator[tuple[Entry, str]]:
+    try:
+        async for entry in session.list(name or None, recursive=recursive):
+            yield entry, name
+    except NotDirectory:
+        yield make_entry(name, await session.stat(name)), ""
+
+
+def make_entry(path: str, status: Status) -> Entry:
+    """Give what STAT says of a path as an entry of a listing."""
+    kind = "other" if status.kind is None or status.kind == "published" else status.kind
+    return Entry(path, kind, status.size, status.modified, status.mode, status.etag)
