@@ -64,7 +64,9 @@ class Version2Server(PlainServer):
         answers: Mapping[type, Answer] | None = None,
         greeting: Greeting | Unavailable = GREETING,
     ) -> None:
-        self.answers: dict[type, Answer] = {Help: lambda *_: HelpText("help yourself", software="scripted 1.0")}
+        self.answers: dict[type, Answer] = {
+            Help: lambda *_: HelpText("help yourself", software="scripted 1.0")
+        }
         self.answers |= answers or {}
         self.asked: list[Request] = []
         self._greeting = greeting
