@@ -226,6 +226,7 @@ class Daemon(Service):
         self._notifier.tell_stopping("ending")
         await self._close_ports()
         await Drain(self._reactor, self._factory).unwind()
+        self._factory.summaries.close()
         await deferToThread(self._factory.store.close)
         if self._factory.request_log is not None:
             self._factory.request_log.flush()

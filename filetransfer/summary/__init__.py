@@ -7,8 +7,7 @@ just separators. A UTF-8 byte-order mark may stand at the very start. Anything e
 the numbers are one column of a file of rows, as CSV has them (see `columns`).
 
 A thread would hold the interpreter's lock for a whole block of numbers and stop the reactor; so the
-work is done in a child process, which reads the opened file from its descriptor 0 and answers with
-one line::
+work is done in a child process, which is handed the opened file and answers with one line::
 
     process     how the server starts it and reads its answer; all that the server needs
     child       the process itself

@@ -1,6 +1,7 @@
 """The child process of SUMMARY: reads a file of numbers in blocks and measures them.
 
-One line on standard output is its answer::
+It is started before there is a file to measure, or when there is one; it measures one, and ends. One
+line on standard output is its answer::
 
     done COUNT MAX MIN MEAN SUM STDDEV
     refused LINE OCTET REASON ...
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 DONE = "done"
 REFUSED = "refused"
+
+MAX_SELECTION = 2**17
+"""Octets: a selection comes from a request's head, which is half as long at most."""
 
 
 def summarise(
@@ -138,10 +142,31 @@ def answer(descriptor: int, parent: int, selection: bytes) -> str:
     return " ".join([DONE, *map(repr, numbers)]) + "\n"
 
 
+def wait_for_request() -> tuple[int, bytes] | None:
+    """Waits at descriptor 0 for a file and a selection; loads in the meantime what may be of use.
+
+    Returns:
+        The file's descriptor and the selection; None if there will be no request.
+    """
+    import select
+    import socket
+
+    with socket.socket(fileno=0) as asking:
+        if not select.select([asking], [], [], 0)[0]:
+            from filetransfer.summary import moments, numerals  # noqa: F401
+
+            numerals.load_json_parser()
+        selection, descriptors, _, _ = socket.recv_fds(asking, MAX_SELECTION, 1)
+    return (descriptors[0], selection) if descriptors else None
+
+
 def main(arguments: list[str]) -> None:  # pragma: no cover - coverage does not survive _exit
-    """Answers on descriptor 1 about the file that is descriptor 0."""
+    """Answers on descriptor 1 about the file that is asked for at descriptor 0."""
     restrict_process()
-    parent, selection = arguments
-    os.write(1, answer(0, int(parent), bytes.fromhex(selection)).encode("ascii"))
+    (parent,) = arguments
+    request = wait_for_request()
+    if request is not None:
+        descriptor, selection = request
+        os.write(1, answer(descriptor, int(parent), selection).encode("ascii"))
     # Taking the interpreter apart would take longer.
     os._exit(0)

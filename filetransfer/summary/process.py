@@ -6,21 +6,21 @@ import marshal
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import filetransfer
 from filetransfer.errors import Invalid
 from filetransfer.summary import child
 from filetransfer.summary.blocks import SEPARATORS, NotANumber
 
-_RUN_CHILD = (
-    "import sys; sys.path.append(sys.argv[1]); "
-    "from filetransfer.summary.child import main; main(sys.argv[2:])"
-)
-
-
-MAX_NAME = 1024
-"""Octets of the longest column name: the child is told by its arguments, which have a limit of 128 KiB."""
+_RUN_CHILD = """
+import sys, types
+package = sys.modules["filetransfer"] = types.ModuleType("filetransfer")
+package.__path__ = [sys.argv[1]]
+from filetransfer.summary.child import main
+main(sys.argv[2:])
+"""
+"""The package is not looked for but told: it may be a source tree that ``-I`` does not find, and the
+sandbox lets nobody list the directory that the daemon was started in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,10 @@ class Selection:
                 raise Invalid("a delimiter is neither a quote nor the end of a line")
             if self.column is None and self.delimiter not in SEPARATORS.decode():
                 raise Invalid("a delimiter is of use only with a column")
-        if isinstance(self.column, str) and len(self.column.encode()) > MAX_NAME:
-            raise Invalid(f"the name of a column has at most {MAX_NAME} octets")
+
+    def pack(self) -> bytes:
+        """Gives what the child is asked with."""
+        return marshal.dumps((self.column, self.delimiter, self.skip))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +76,17 @@ class Statistics:
     stddev: float
 
 
-def child_arguments(selection: Selection) -> list[str]:
+def child_arguments() -> list[str]:
     """Gives the command that starts the child: its executable, then its arguments.
 
-    The child wants the opened file as descriptor 0 (any position: it reads from offset 0 by itself)
-    and a pipe as descriptor 1; it needs no environment and no working directory. Call this in the
-    process that will be its parent: the child ends when it is no longer that process's child.
-
-    It is told where the package is, because from a source tree ``-I`` would not find it.
+    The child wants a socket of sequential packets as descriptor 0 and a pipe as descriptor 1; it
+    needs no environment and no working directory. It waits for one packet: `Selection.pack`, and
+    with it the descriptor of the opened file (at any position: it reads from offset 0 by itself). If
+    the socket is closed without one, it ends. Call this in the process that will be its parent: the
+    child also ends when it is no longer that process's child.
     """
-    root = Path(filetransfer.__file__).parent.parent
-    wanted = marshal.dumps((selection.column, selection.delimiter, selection.skip))
-    return [sys.executable, "-I", "-c", _RUN_CHILD, str(root), str(os.getpid()), wanted.hex()]
+    [directory] = filetransfer.__path__
+    return [sys.executable, "-I", "-c", _RUN_CHILD, directory, str(os.getpid())]
 
 
 def parse_result(octets: bytes) -> Statistics:

@@ -149,7 +149,7 @@ def read_status(daemon: Running, name: str) -> str:
 
 
 def exercise(address: str, *, has_python: bool = True) -> None:
-    """Do everything that there is: a summary of many lines takes numpy in, a small one does not."""
+    """Do everything that there is: a summary of many lines takes a parser in, a small one does not."""
     numbers = b"".join(b"%d\n" % i for i in range(100_000))
     assert ask(address, put("a", b"1\n2\n") + put("big", numbers)) == DONE * 2
     if has_python:

@@ -297,7 +297,7 @@ def test_stopping_cuts_connections_and_finishes_commits(tmp_path: Path) -> None:
 
 def block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let children never end by themselves."""
-    monkeypatch.setattr(summaries, "child_arguments", lambda _: ["/bin/sleep", "1000000"])
+    monkeypatch.setattr(summaries, "child_arguments", lambda: ["/bin/sleep", "1000000"])
 
 
 def test_summary(tmp_path: Path) -> None:
@@ -307,7 +307,39 @@ def test_summary(tmp_path: Path) -> None:
             head = b"\x4bsummary.txt" + len(text).to_bytes(4, "big")
             octets = put("a", b"10,44 24\r\n") + summary("a") + HELP
             assert await serving.ask(octets) == DONE + head + text + HELP_REPLY
-            assert not list_children()
+            # The next is there already, and then the one after it.
+            [spare] = list_children()
+            assert (await serving.ask(summary("a"))).startswith(head)
+            assert len(list_children()) == 1
+            assert list_children() != [spare]
+        await until(lambda: not list_children())
+
+    run(work())
+
+
+def test_a_spare_child_that_has_ended_is_no_loss(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with serve(tmp_path / "root") as serving:
+            answer = await serving.ask(put("a", b"1") + summary("a"))
+            [spare] = list_children()
+            os.kill(spare, signal.SIGKILL)
+            await until(lambda: not list_children())
+            assert await serving.ask(summary("a")) == answer[1:]
+            assert not serving.log.failures
+
+    run(work())
+
+
+def test_a_spare_child_does_not_wait_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summaries, "SPARE_SECONDS", 0.0)
+
+    async def work() -> None:
+        async with serve(tmp_path / "root") as serving:
+            await serving.ask(put("a", b"1") + summary("a"))
+            await until(lambda: not list_children())
+            assert (await serving.ask(summary("a"))).startswith(b"\x4bsummary.txt")
 
     run(work())
 
@@ -342,7 +374,7 @@ def test_summary_of_what_is_no_number_is_logged(tmp_path: Path, octets: bytes, w
     ],
 )
 def test_child_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    monkeypatch.setattr(summaries, "child_arguments", lambda _: ["/bin/sh", "-c", script])
+    monkeypatch.setattr(summaries, "child_arguments", lambda: ["/bin/sh", "-c", script])
 
     async def work() -> None:
         async with serve(tmp_path / "root") as serving:
@@ -355,7 +387,7 @@ def test_child_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scrip
 
 
 def test_child_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summaries, "child_arguments", lambda _: ["/no/such/program"])
+    monkeypatch.setattr(summaries, "child_arguments", lambda: ["/no/such/program"])
 
     async def work() -> None:
         async with serve(tmp_path / "root") as serving:
@@ -444,6 +476,8 @@ def test_statistics_of_a_column(tmp_path: Path) -> None:
                 await children.summarise(file.fileno(), Summary("rows", 3, ";", 3))
             with pytest.raises(Invalid):
                 children.summarise(file.fileno(), Summary("rows", 1, '"'))
+        children.close()
+        await until(lambda: not list_children())
 
     run(work())
 
@@ -451,7 +485,7 @@ def test_statistics_of_a_column(tmp_path: Path) -> None:
 def test_giving_up_a_child_that_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has ended and was waited for, but its answer may still be in the pipe: here a child of its own holds it."""
     script = f"sleep 1000000 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid"
-    monkeypatch.setattr(summaries, "child_arguments", lambda _: ["/bin/sh", "-c", script])
+    monkeypatch.setattr(summaries, "child_arguments", lambda: ["/bin/sh", "-c", script])
 
     async def work() -> None:
         children = summaries.Summaries(reactor, 1)
@@ -463,7 +497,7 @@ def test_giving_up_a_child_that_has_ended(tmp_path: Path, monkeypatch: pytest.Mo
         assert results[0].check(CancelledError)
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
         # The place is free for the next.
-        monkeypatch.setattr(summaries, "child_arguments", lambda _: ["/bin/true"])
+        monkeypatch.setattr(summaries, "child_arguments", lambda: ["/bin/true"])
         children.summarise(0, Summary("a")).addErrback(results.append)
         await until(lambda: len(results) == 2)
         assert results[1].check(summaries.ChildFailed)

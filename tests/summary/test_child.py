@@ -1,20 +1,22 @@
 """The child process of SUMMARY: its answer, its memory, its start and its end."""
 
-import marshal
 import math
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from children import start_child
 from measuring import opened
 
 from filetransfer.summary import blocks, child
 from filetransfer.summary.blocks import NotANumber
 from filetransfer.summary.process import Selection, Statistics, child_arguments, parse_result
 
-EVERYTHING = marshal.dumps((None, None, 0))
+EVERYTHING = Selection().pack()
 
 
 # ---------------------------------------------------------------------- the answer of the child
@@ -58,15 +60,9 @@ def test_no_result(octets: bytes) -> None:
 def run_child(path: Path, arguments: list[str] | None = None) -> tuple[bytes, bytes, int]:
     """Run a child as the server does, and give its output, complaint and exit status."""
     with path.open("rb") as file:
-        result = subprocess.run(
-            arguments or child_arguments(Selection()),
-            stdin=file,
-            capture_output=True,
-            check=False,
-            env={},
-            cwd="/",
-        )
-    return result.stdout, result.stderr, result.returncode
+        child = start_child(arguments or child_arguments(), EVERYTHING, file.fileno())
+    output, complaint = child.communicate()
+    return output, complaint, child.returncode
 
 
 def measure_child(path: Path, selection: Selection | None = None) -> tuple[bytes, int]:
@@ -75,15 +71,21 @@ def measure_child(path: Path, selection: Selection | None = None) -> tuple[bytes
     A process counts what its parent had when it forked, and the tests have much.
     """
     code = (
-        "import os, resource, subprocess, sys\n"
-        f"arguments = {child_arguments(selection or Selection())}\n"
-        "arguments[-2] = str(os.getpid())\n"
-        "subprocess.run(arguments, check=True)\n"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)"
+        f"import os, sys; sys.path.append({str(Path(__file__).parent)!r})\n"
+        "from children import start_child\n"
+        f"arguments = {child_arguments()}\n"
+        "arguments[-1] = str(os.getpid())\n"
+        f"child = start_child(arguments, {(selection or Selection()).pack()}, 0)\n"
+        "sys.stdout.buffer.write(child.communicate()[0])\n"
+        "import resource\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)\n"
+        "sys.exit(child.returncode)"
     )
-    output, complaint, status = run_child(path, [sys.executable, "-I", "-c", code])
-    assert status == 0
-    return output, int(complaint) * 1024
+    with path.open("rb") as file:
+        result = subprocess.run(
+            [sys.executable, "-I", "-c", code], stdin=file, capture_output=True, check=True
+        )
+    return result.stdout, int(result.stderr) * 1024
 
 
 def test_child_of_a_small_file(tmp_path: Path) -> None:
@@ -176,14 +178,52 @@ def test_child_refuses_one_long_line_in_little_memory(tmp_path: Path) -> None:
     assert MIB < peak < 64 * MIB
 
 
+def test_child_is_told_where_its_package_is(tmp_path: Path) -> None:
+    """It looks for it nowhere: where a daemon is started from may be forbidden to look into."""
+    package = shutil.copytree(Path(child.__file__).parent, tmp_path / "package" / "summary")
+    code = (package / "child.py").read_text()
+    (package / "child.py").write_text(code.replace('DONE = "done"', 'DONE = "elsewhere"'))
+    (tmp_path / "numbers").write_bytes(b"1")
+    arguments = child_arguments()
+    arguments[-2] = str(package.parent)
+
+    output, complaint, status = run_child(tmp_path / "numbers", arguments)
+
+    assert (output.split()[0], complaint, status) == (b"elsewhere", b"", 0)
+
+
+def test_child_that_is_not_asked_ends() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        child = subprocess.Popen(child_arguments(), stdin=theirs, stdout=subprocess.PIPE)
+    ours.close()
+
+    assert (child.communicate()[0], child.returncode) == (b"", 0)
+
+
+def test_child_that_waits_is_prepared() -> None:
+    """What it imports once it has a file was imported before."""
+    modules = run_code(
+        "import os, socket, sys\n"
+        "from filetransfer.summary import child\n"
+        "ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+        "os.dup2(theirs.fileno(), 0); theirs.close()\n"
+        "import threading; waiting = threading.Thread(target=child.wait_for_request)\n"
+        "waiting.start()\n"
+        "while 'simdjson' not in sys.modules: pass\n"
+        "ours.close(); waiting.join()\n"
+        "print('filetransfer.summary.moments' in sys.modules)"
+    )
+
+    assert modules == ["True"]
+
+
 def test_child_ends_with_its_parent(tmp_path: Path) -> None:
     path = tmp_path / "numbers"
     path.write_bytes(b"1\n" * MIB)
     nobody = "0"
 
-    output, complaint, status = run_child(
-        path, [*child_arguments(Selection())[:-2], nobody, EVERYTHING.hex()]
-    )
+    output, complaint, status = run_child(path, [*child_arguments()[:-1], nobody])
 
     assert (output, status) == (b"", 1)
     assert b"no longer wanted" in complaint

@@ -11,7 +11,7 @@ from measuring import NUMERAL, assert_statistics, summarise
 from filetransfer.errors import Invalid
 from filetransfer.summary import blocks
 from filetransfer.summary.blocks import NotANumber
-from filetransfer.summary.process import MAX_NAME, Selection, Statistics
+from filetransfer.summary.process import Selection, Statistics
 
 Fault = tuple[int, int]
 
@@ -230,7 +230,6 @@ def test_a_row_that_never_ends() -> None:
         (1, "\0"),
         (None, ";"),
         (None, "1"),
-        ("x" * (MAX_NAME + 1), None),
     ],
 )
 def test_what_cannot_be_selected(column: int | str | None, delimiter: str | None) -> None:
