@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -40,6 +41,7 @@ class FileTransferFactory(Factory):
         turns: at the work that takes long.
         limits: what connections may take.
         admission: how many there are, of whom.
+        numbers: of the requests for uploads, in the order in which they come.
         connections: those that are open.
         held_octets: of bodies and replies in memory.
         request_log: has a line for each request; None for none.
@@ -69,6 +71,7 @@ class FileTransferFactory(Factory):
         told = {"path": MAX_PATH_OCTETS, "pipeline": self.limits.max_requests, **FRAME_LIMITS}
         self._greeting = Greeting(2, SOFTWARE, limits=told)
         self.turns = Turns()
+        self.numbers = itertools.count(1)
         self.connections: set[FileTransferProtocol] = set()
         self.works: set[Deferred[Any]] = set()
         self.held_octets = 0

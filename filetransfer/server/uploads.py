@@ -154,6 +154,7 @@ async def _put_resumable(
         token=token,
         identity=exchange.protocol.identity,
         offset=request.offset,
+        number=next(exchange.protocol.factory.numbers),
         on_taken=handover.take,
     )
     store = exchange.protocol.factory.store
@@ -171,7 +172,7 @@ async def _put_resumable(
 def _find_published(store: Store, resumption: Resumption) -> PublishedUpload | None:
     """Give what became of an upload, if it was published; take it away from whoever has it, if it was not."""
     try:
-        status = store.stat_upload(resumption.token, resumption.identity)
+        status = store.stat_upload(resumption.token, resumption.identity, resumption.number)
     except NotFound:
         return None
     return status if isinstance(status, PublishedUpload) else None
@@ -189,8 +190,9 @@ async def _is_the_same(published: PublishedUpload, request: Put, body: IncomingB
 
 async def stat_upload(exchange: Exchange, token: bytes) -> Status:
     """Say how far an upload has come, or what it became; it belongs to whoever asks, from then on."""
-    store, identity = exchange.protocol.factory.store, exchange.protocol.identity
-    upload = await deferToThread(store.stat_upload, token, identity)
+    protocol = exchange.protocol
+    stat = protocol.factory.store.stat_upload
+    upload = await deferToThread(stat, token, protocol.identity, next(protocol.factory.numbers))
     digest = {DEFAULT_ALGORITHM: upload.digest}
     if isinstance(upload, PublishedUpload):
         return Status("published", upload.size, etag=upload.etag, digest=digest, path=upload.path)
@@ -199,8 +201,9 @@ async def stat_upload(exchange: Exchange, token: bytes) -> Status:
 
 async def delete_upload(exchange: Exchange, token: bytes) -> Done:
     """Remove what an upload has left."""
-    store, identity = exchange.protocol.factory.store, exchange.protocol.identity
-    await deferToThread(store.delete_upload, token, identity)
+    protocol = exchange.protocol
+    delete = protocol.factory.store.delete_upload
+    await deferToThread(delete, token, protocol.identity, next(protocol.factory.numbers))
     return Done()
 
 

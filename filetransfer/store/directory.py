@@ -202,13 +202,15 @@ class DirectoryStore:
         check_writable(self._storage)
         self._parts.space.check(size)
 
-    def stat_upload(self, token: bytes, identity: str) -> UnfinishedUpload | PublishedUpload:
+    def stat_upload(
+        self, token: bytes, identity: str, number: int = 0
+    ) -> UnfinishedUpload | PublishedUpload:
         """See :meth:`Store.stat_upload <filetransfer.store.interface.Store.stat_upload>`."""
-        return self._resumables.stat(token, identity)
+        return self._resumables.stat(token, identity, number)
 
-    def delete_upload(self, token: bytes, identity: str) -> None:
+    def delete_upload(self, token: bytes, identity: str, number: int = 0) -> None:
         """See :meth:`Store.delete_upload <filetransfer.store.interface.Store.delete_upload>`."""
-        self._resumables.delete(token, identity)
+        self._resumables.delete(token, identity, number)
 
     def remove_stale_uploads(self) -> None:
         """See :meth:`Store.remove_stale_uploads <filetransfer.store.interface.Store.remove_stale_uploads>`."""

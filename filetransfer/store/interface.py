@@ -130,6 +130,7 @@ class Resumption:
         token: 16 octets that the peer chose; never logged.
         identity: of the peer, empty for one that has none; the same token of another identity is another upload.
         offset: 0 to start afresh, else where the upload goes on, as :meth:`Store.stat_upload` told.
+        number: of the request; later ones have higher numbers. An earlier one that is late takes nothing away.
         on_taken: called, in the thread of whoever takes the upload over, before he is given it. It must stop whatever
             moves octets into, or reads, :meth:`Upload.fileno`, and must not return before that has ended. It must not
             wait for the store.
@@ -138,6 +139,7 @@ class Resumption:
     token: bytes = field(repr=False)
     identity: str = ""
     offset: int = 0
+    number: int = 0
     on_taken: Callable[[], None] = lambda: None
 
 
@@ -408,7 +410,7 @@ class Store(Protocol):
         Raises:
             OffsetMismatch: the upload goes on somewhere else, or was published. Cancelled: yet another connection was
                 quicker. NotFound: there is no such upload to go on with. NotPermitted: it belongs to another path or
-                size. Busy: it is being published.
+                size. Busy: it is being published, or it was asked for by a later request.
             NoSpace: less than ``size`` and the reserve are free.
             PreconditionFailed, Exists: the terms do not allow it.
             NotFound: its parent directory is missing, and may not be made. IsDirectory: the path is a directory or a
@@ -448,16 +450,24 @@ class Store(Protocol):
     def check_upload(self, path: Path, size: int) -> None:
         """Refuse now, as :meth:`open_upload` would, what can be known without blocking (read-only, a hopeless size)."""
 
-    def stat_upload(self, token: bytes, identity: str) -> UnfinishedUpload | PublishedUpload:
+    def stat_upload(
+        self, token: bytes, identity: str, number: int = 0
+    ) -> UnfinishedUpload | PublishedUpload:
         """Tell how far a resumable upload has come, and take it away from whoever has it; reads what is there.
 
         Waits while it is being published.
 
+        Args:
+            token: see :class:`Resumption`.
+            identity: as there.
+            number: as there.
+
         Raises:
-            NotFound: there is no such upload of this identity. Busy: it is being published, and that takes long.
+            NotFound: there is no such upload of this identity. Busy: it is being published, and that takes long; or it
+                was asked for by a later request.
         """
 
-    def delete_upload(self, token: bytes, identity: str) -> None:
+    def delete_upload(self, token: bytes, identity: str, number: int = 0) -> None:
         """Remove what there is of a resumable upload, and what is known of it. Raises as :meth:`stat_upload`."""
 
     def remove_stale_uploads(self) -> None:

@@ -71,6 +71,7 @@ class _Entry:
         octets: of its part, about; 0 when it was published.
         is_published: see there.
         owner: who is writing it.
+        number: of the latest request for it.
         verified: how far it has come, when that is known.
     """
 
@@ -80,6 +81,13 @@ class _Entry:
     is_published: bool = False
     owner: ResumableUpload | None = field(default=None, repr=False)
     verified: Verified | None = None
+    number: int = 0
+
+    def note_asked(self, number: int) -> None:
+        """Take note of a request for it. Raises Busy: a later one came first."""
+        if number < self.number:
+            raise Busy("another connection has asked for the upload since")
+        self.number = number
 
 
 class Resumables:
@@ -118,6 +126,7 @@ class Resumables:
             if entry is not None:
                 if entry.purpose != purpose:
                     raise NotPermitted("this upload belongs to another path or size")
+                entry.note_asked(resumption.number)
                 self._take_over(entry)
             try:
                 if resumption.offset == 0:
@@ -126,11 +135,11 @@ class Resumables:
             except OSError as error:
                 raise refusal_from_os_error(error) from error
 
-    def stat(self, token: bytes, identity: str) -> UnfinishedUpload | PublishedUpload:
+    def stat(self, token: bytes, identity: str, number: int) -> UnfinishedUpload | PublishedUpload:
         """See :meth:`Store.stat_upload <filetransfer.store.interface.Store.stat_upload>`."""
         key = make_key(token, identity)
         with self._hold(key):
-            entry = self._find(key)
+            entry = self._find(key, number)
             purpose = entry.purpose
             try:
                 if entry.is_published:
@@ -143,11 +152,11 @@ class Resumables:
                 purpose.path, purpose.size, progress.offset, progress.digest.digest()
             )
 
-    def delete(self, token: bytes, identity: str) -> None:
+    def delete(self, token: bytes, identity: str, number: int) -> None:
         """See :meth:`Store.delete_upload <filetransfer.store.interface.Store.delete_upload>`."""
         key = make_key(token, identity)
         with self._hold(key):
-            self._find(key)
+            self._find(key, number)
             try:
                 self._remove(key)
             except OSError as error:
@@ -159,11 +168,12 @@ class Resumables:
             stale = [key for key, entry in self._entries.items() if self._is_stale(entry)]
         self._evict(stale)
 
-    def _find(self, key: str) -> _Entry:
+    def _find(self, key: str, number: int) -> _Entry:
         """Give a held entry, taken away from its owner."""
         entry = self._entries.get(key)
         if entry is None or self._is_stale(entry):
             raise NotFound("there is no such upload: it was removed, or never began")
+        entry.note_asked(number)
         self._take_over(entry)
         return entry
 
@@ -219,7 +229,9 @@ class Resumables:
             self._remove(key)
             raise
         with self._changed:
-            self._entries[key] = _Entry(purpose, time.time(), owner=upload)
+            self._entries[key] = _Entry(
+                purpose, time.time(), owner=upload, number=resumption.number
+            )
         return upload
 
     def _go_on(self, key: str, entry: _Entry | None, resumption: Resumption) -> ResumableUpload:

@@ -2,19 +2,27 @@
 
 import itertools
 import logging
+import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 import pytest
 from daemons import DaemonProcess
 from injection import Place, inject, watch
+from speaking import Speaker, xxh3
 from uploads import encode_change, encode_put
+
+from filetransfer.wire.messages import Delete, Done, Put, Stat, Status
 
 pytestmark = pytest.mark.needs_root("strace")
 
 PARTS = ".ft-store/parts"
+KEPT = re.compile("[0-9a-f]{40}")
+"""What belongs to an upload that can be resumed: it stays, until it was published or deleted."""
 DONE = b"\0"
 NUMBERS = b"1\n2\n3\n"
 SUMMARY = b"Max: 3.0\nMin: 1.0\nAvg: 2.0\n"
@@ -34,6 +42,7 @@ class Subject:
         self.log = directory / "strace"
         self.daemon: DaemonProcess | None = None
         self.starts = 0
+        self.unfinished: list[Callable[[], None]] = []
         self._names = (f"file{number}" for number in itertools.count())
 
     def start(self) -> None:
@@ -42,6 +51,8 @@ class Subject:
         self.daemon = DaemonProcess(self.root)
         self.starts += 1
         assert not self.list_parts()
+        while self.unfinished:
+            self.unfinished.pop()()
         for _ in range(3):
             for act in REQUESTS.values():
                 _, check = act(self)
@@ -72,7 +83,9 @@ class Subject:
         return next(self._names)
 
     def list_parts(self) -> list[str]:
-        return [path.name for path in (self.root / PARTS).iterdir()]
+        """Give the parts that nobody can resume."""
+        names = [path.name for path in (self.root / PARTS).iterdir()]
+        return [name for name in names if not KEPT.match(name)]
 
     def count_descriptors(self) -> int:
         """Count them once the connections of earlier requests are gone."""
@@ -175,12 +188,59 @@ def summary(subject: Subject) -> tuple[bool, Check]:
     return _ask(subject, octets, SUMMARY_ANSWER, lambda is_done: path.unlink())
 
 
+def resume(subject: Subject) -> tuple[bool, Check]:
+    """A file that is cut off in its middle, and goes on."""
+    path = subject.root / subject.new_name()
+    octets = NUMBERS * 250_000
+    upload = os.urandom(16)
+    put = Put(path.name, len(octets), upload=upload)
+
+    def go_on() -> bool:
+        with Speaker(subject.daemon.address) as speaker:
+            status = speaker.ask(Stat(upload=upload))
+            if isinstance(status, Status) and status.kind == "published":
+                return True
+            offset = status.offset if isinstance(status, Status) else 0
+            rest = octets[offset:]
+            response = speaker.put(replace_fields(put, offset=offset), rest, xxh3(octets))
+            return isinstance(response, Done)
+
+    def cut_and_go_on() -> bool:
+        with Speaker(subject.daemon.address) as speaker:
+            head = speaker.connection.encode(put) + speaker.connection.encode_run(len(octets))
+            speaker.send(head + octets[: len(octets) // 2])
+        return go_on()
+
+    def finish() -> None:
+        """Whatever has happened to it, it goes on."""
+        assert go_on()
+        assert path.read_bytes() == octets
+        path.unlink()
+        with Speaker(subject.daemon.address) as speaker:
+            assert isinstance(speaker.ask(Delete(upload=upload)), Done)
+
+    def check(must_be: bool | None = None) -> None:
+        assert must_be is None or must_be is is_done
+        assert path.read_bytes() == octets if path.exists() else not is_done
+        if subject.daemon.process.poll() is None:
+            finish()
+        else:
+            subject.unfinished.append(finish)
+
+    try:
+        is_done = cut_and_go_on()
+    except ConnectionError:
+        is_done = False
+    return is_done, check
+
+
 REQUESTS = {
     "put": put,
     "put_bulk": put_bulk,
     "replace": replace,
     "change": change,
     "summary": summary,
+    "resume": resume,
 }
 
 
@@ -217,8 +277,9 @@ def hurt(subject: Subject, request_name: str, place: Place, what: str) -> bool:
         if subject.daemon.process.poll() is None:
             subject.count_descriptors()
     check(None)
-    if place.call == "fsync" and watched.has_injected and what != "error=EINTR":
-        # (Python makes a call again that was interrupted before it began.)
+    is_failed_fsync = place.call == "fsync" and watched.has_injected and what != "error=EINTR"
+    # Python makes a call again that was interrupted before it began. And a part that could not be kept is sent afresh.
+    if is_failed_fsync and request_name != "resume":
         assert not is_done, "a failed fsync was acknowledged"
     return watched.has_injected
 

@@ -145,6 +145,19 @@ def test_many_cuts_of_one_upload(root: LocalPath) -> None:
         finish(rig, begin(rig, len(BODY)))
 
 
+def test_a_request_that_is_late_takes_nothing_away(rig: Rig) -> None:
+    """A connection that is dead by now may have asked before the newest one did, and be heard after it."""
+    upload = begin(rig, number=5)
+    for late in (lambda: begin(rig, number=4), lambda: rig.store.stat_upload(TOKEN, "", 4)):
+        with pytest.raises(Busy, match="since"):
+            late()
+    upload.write(BODY[:1000])
+    assert isinstance(rig.store.stat_upload(TOKEN, "", 6), UnfinishedUpload)
+    with pytest.raises(Busy, match="since"):
+        rig.store.delete_upload(TOKEN, "", 5)
+    finish(rig, begin(rig, 1000, number=7))
+
+
 def test_what_cannot_be_resumed_is_removed(plain_rig: Rig) -> None:
     upload = plain_rig.store.open_upload(Path("f"), 10)
     upload.write(b"01234")
