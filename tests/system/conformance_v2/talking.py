@@ -94,12 +94,13 @@ class Talk:
         return [self.answer() for _ in range(count)]
 
     def is_failed(self) -> bool:
-        """Wait for the next answer, or for the end: whether that came, between two messages."""
-        try:
-            self.answer()
-        except Ended as ended:
-            return not ended.has_begun
-        return False
+        """Wait for something done, or for the end: whether that came. What fails may have been refused before."""
+        while True:
+            try:
+                if self.answer().error is None:
+                    return False
+            except Ended as ended:
+                return not ended.has_begun
 
     def answers_until_the_end(self) -> list[Answer]:
         """Wait for the server to end the connection; give what it answered before."""

@@ -33,7 +33,6 @@ from framing import (
 from running import Daemon
 from talking import Talk, converse
 
-TOKEN = b"sixteen octets!!"
 MODIFIED = 1_700_000_000_123_456_789
 
 
@@ -346,7 +345,7 @@ def test_delete(town: Daemon) -> None:
         check(talk.ask(ask(DELETE, path="d", recursive=True)))
         check(talk.ask(ask(MAKE_DIRECTORY, path="d")))
         check(talk.ask(ask(DELETE, path="d")))
-        assert talk.ask(ask(DELETE, upload=TOKEN)).error == "not-found"
+        assert talk.ask(ask(DELETE, upload=os.urandom(16))).error == "not-found"
     assert not (town.root / "d").exists()
 
 
