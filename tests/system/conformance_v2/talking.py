@@ -73,9 +73,16 @@ class Talk:
                 with self._ending_with_the_connection():
                     unsent = unsent[self._socket.send(unsent, socket.MSG_DONTWAIT) :]
 
-    def send_blindly(self, octets: bytes) -> None:
-        """Send octets without taking anything; they must fit into what the kernel holds."""
-        self._socket.sendall(octets)
+    def send_until_full(self, octets: bytes, most: int) -> int:
+        """Send the same again and again until the server does not take it any more; give how often it was whole."""
+        unsent = octets * most
+        sent = 0
+        while sent < len(unsent):
+            # What the server does not read in a second it will not read: it waits for us.
+            if not select.select([], [self._socket], [], 1)[1]:
+                break
+            sent += self._socket.send(unsent[sent:], socket.MSG_DONTWAIT)
+        return sent // len(octets)
 
     def ask(self, octets: bytes) -> Answer:
         """Send a request, and give its answer."""
@@ -119,11 +126,16 @@ class Talk:
             if self._is_ended:
                 raise Ended(len(self._received) > self._start)
             self._take()
-        octets = bytes(memoryview(self._received)[self._start : self._start + count])
-        self._start += count
         if self._start > BUFFER_OCTETS:
             del self._received[: self._start]
             self._start = 0
+        self._start += count
+        return bytes(self._received[self._start - count : self._start])
+
+    def peek(self, count: int) -> bytes:
+        """Wait for so many octets, and leave them to be read."""
+        octets = self.read(count)
+        self._start -= count
         return octets
 
     def read_to_the_end(self) -> bytes:
