@@ -85,6 +85,7 @@ class Connector:
         self._timeout_seconds = timeout_seconds
         self._tries = tries
         self._versions = versions
+        self._has_greeted = False
 
     async def connect(self, make_protocol: MakeProtocol) -> ClientProtocol:
         """Give a protocol that is connected, and to which requests can be given.
@@ -98,7 +99,9 @@ class Connector:
         failures = 0
         while True:
             try:
-                return await self._try_once(make_protocol)
+                protocol = await self._try_once(make_protocol)
+                self._has_greeted = self._has_greeted or protocol.connection.has_greeting
+                return protocol
             except ReconnectInVersion1 as reason:
                 self._versions = (1,)
                 self.note = f"{reason}: going on in version 1, without digests"
@@ -127,6 +130,11 @@ class Connector:
         timer = self._clock.callLater(self._timeout_seconds, time_out)
         try:
             return await opening
+        except ReconnectInVersion1 as reason:
+            if not self._has_greeted:
+                raise
+            # It is no old server: it went away, and may be about to come back.
+            raise ConnectFailed(f"no connection to {self.server}: {reason}") from reason
         except (CancelledError, error.ConnectingCancelledError, error.TimeoutError) as failed:
             if not timed_out and not isinstance(failed, error.TimeoutError):
                 raise CancelledError from failed

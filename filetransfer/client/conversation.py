@@ -94,6 +94,11 @@ class Conversation:
         self._closes_after_response = False
         self._is_closed = False
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be asked any more."""
+        return self._is_closed
+
     async def open(self) -> ClientEnd:
         """Connect, if there was no connection yet.
 

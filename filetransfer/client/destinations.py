@@ -26,7 +26,7 @@ from filetransfer.errors import DigestMismatch, RequestRefused
 from filetransfer.store.beneath import HeldDirectory
 from filetransfer.store.stable import Durability, choose_storage
 from filetransfer.store.terms import check_replaceable
-from filetransfer.store.upload import LocalUpload
+from filetransfer.store.upload import LocalUpload, Progress
 from filetransfer.wire.messages import Digests
 
 LocalDestination = str | os.PathLike[str] | int | IO[bytes]
@@ -100,11 +100,13 @@ class PathDestination:
         self.parent, self.name = os.path.split(path)
         self.is_durable = durability == "full"
 
-    def begin(self) -> LocalUpload:
-        """Begin to write it. Raises OSError."""
-        return self.begin_in(os.open(self.parent, _OPEN_DIRECTORY))
+    def begin(self, part: str | None = None, progress: Progress | None = None) -> LocalUpload:
+        """Begin to write it, or go on with a part that was kept, as far as it has come. Raises OSError."""
+        return self.begin_in(os.open(self.parent, _OPEN_DIRECTORY), part, progress)
 
-    def begin_in(self, parent: int) -> LocalUpload:
+    def begin_in(
+        self, parent: int, part: str | None = None, progress: Progress | None = None
+    ) -> LocalUpload:
         """Begin to write it in its open directory, whose descriptor is the upload's from now on. Raises OSError."""
         directory = HeldDirectory(parent)
         try:
@@ -114,7 +116,7 @@ class PathDestination:
             directory.close()
             raise explain_locally(refusal, self.path) from refusal
         try:
-            return LocalUpload(directory, self.name, _STORAGE)
+            return LocalUpload(directory, self.name, _STORAGE, part=part, progress=progress)
         except RequestRefused as refusal:
             raise explain_locally(refusal, self.path) from refusal
 

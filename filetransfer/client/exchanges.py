@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.threads import deferToThread
 
 from filetransfer.bodies.incoming import IncomingBody
 from filetransfer.client.destinations import (
@@ -24,6 +25,7 @@ from filetransfer.client.destinations import (
     explain_locally,
 )
 from filetransfer.client.sources import Body, Source, StreamBody
+from filetransfer.digests import DEFAULT_ALGORITHM
 from filetransfer.errors import (
     DigestMismatch,
     OutcomeUnknown,
@@ -31,6 +33,7 @@ from filetransfer.errors import (
     RequestRefused,
     TransferInterrupted,
 )
+from filetransfer.store.upload import LocalUpload
 from filetransfer.wire.connection import ClientEnd
 from filetransfer.wire.listing import EntryDecoder
 from filetransfer.wire.messages import (
@@ -241,9 +244,21 @@ class PutExchange(Exchange[Transferred]):
             done.etag,
             done.digest,
             is_verified=True,
-            is_durable=True,
             offset=self._base,
         )
+
+
+class Keeper(Protocol):
+    """Remembers the part of a download; see ``client/resuming.py``.
+
+    Attributes:
+        min_octets: from which size on.
+    """
+
+    min_octets: int
+
+    def remember(self, part: LocalUpload, etag: str) -> None: ...
+    async def ask_digest(self, etag: str | None) -> Digests: ...
 
 
 class GetExchange(Exchange[Transferred]):
@@ -255,16 +270,25 @@ class GetExchange(Exchange[Transferred]):
         publisher: publishes it.
         preserves: whether it gets the time of modification and the mode that it has on the server.
         progress: told of what moves.
+        keeper: remembers the part of a large file; None lets it be fetched from the start when it was cut off.
+
+    Attributes:
+        was_resumed: whether it went on with a part.
     """
 
     __slots__ = (
         "_content",
         "_destination",
         "_has_digests",
+        "_is_receiving",
+        "_keeper",
+        "_part",
         "_preserves",
         "_publisher",
         "_request",
+        "_settled",
         "_trailer",
+        "was_resumed",
     )
 
     def __init__(
@@ -274,8 +298,14 @@ class GetExchange(Exchange[Transferred]):
         publisher: Publisher,
         preserves: bool,
         progress: Progress | None,
+        keeper: Keeper | None = None,
     ) -> None:
         super().__init__(progress)
+        self._keeper = keeper
+        self._part: LocalUpload | None = None
+        self.was_resumed = False
+        self._is_receiving = False
+        self._settled: Deferred[None] | None = None
         self._request = request
         self._destination = destination
         self._publisher = publisher
@@ -286,12 +316,19 @@ class GetExchange(Exchange[Transferred]):
 
     @property
     def is_repeatable(self) -> bool:
-        """What a stream was given cannot be taken back."""
-        return not (isinstance(self._destination, Stream) and self._destination.has_begun)
+        """What a stream was given cannot be taken back; and with a part that is kept, its keeper goes on."""
+        if isinstance(self._destination, Stream):
+            return not self._destination.has_begun
+        return self._part is None
 
     @property
     def is_held(self) -> bool:
         """Whether a small body is to be held in memory until it is whole, rather than received as it comes."""
+        return isinstance(self._destination, PathDestination) and self._part is None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it becomes a file, which leaves a part when it is given up in a hurry."""
         return isinstance(self._destination, PathDestination)
 
     def open(self, connection: ClientEnd) -> tuple[Request, None]:
@@ -299,13 +336,19 @@ class GetExchange(Exchange[Transferred]):
         self._has_digests = connection.has_trailers
         return self._request, None
 
+    def go_on_with(self, part: LocalUpload, etag: str) -> None:
+        """Go on with what there is of the file, if it has this etag still."""
+        self.was_resumed = True
+        self._part = part
+        self._request = replace(self._request, offset=part.received, if_match=etag)
+
     def take_content(self, content: Content) -> None:
         """Take note of what the server says of the file; the body comes next."""
         self._content = content
         size = content.size - content.offset
         if self._request.count is not None:
             size = min(size, self._request.count)
-        self.begin_body(size)
+        self.begin_body(size, 0 if self._part is None else self._part.received)
 
     def body_moved(self, count: int) -> None:
         """See :meth:`Exchange.body_moved`."""
@@ -316,10 +359,29 @@ class GetExchange(Exchange[Transferred]):
     def take(self, octets: bytes, end: BodyEnd) -> None:
         """Take a small body, whole, and what was said behind it."""
         self.body_moved(len(octets))
-        self._deliver(end, octets=octets)
+        digests = self._list_digests(cast(Content, self._content), end)
+        self._deliver(end, digests, octets=octets)
+
+    async def settle(self) -> None:
+        """Return when nothing is written to the part any more, and let go of it."""
+        if self._is_receiving:
+            self._settled = Deferred()
+            await self._settled
+        part, self._part = self._part, None
+        if part is not None:
+            part.keep()
 
     async def receive(self, body: IncomingBody) -> None:
         """Take a large body as it comes."""
+        self._is_receiving = True
+        try:
+            await self._receive(body)
+        finally:
+            self._is_receiving = False
+            if self._settled is not None:
+                self._settled.callback(None)
+
+    async def _receive(self, body: IncomingBody) -> None:
         try:
             if isinstance(self._destination, Stream):
                 end = await body.receive_into(self._destination)
@@ -341,24 +403,60 @@ class GetExchange(Exchange[Transferred]):
             self.fail(error)
 
     async def _receive_file(self, destination: PathDestination, body: IncomingBody) -> None:
-        upload = destination.begin()
+        part = await self._begin_part(destination)
         try:
-            end = await body.receive_into(upload)
+            end = await body.receive_into(part)
             if self.is_over:
                 raise CancelledError
-        except BaseException:
-            upload.abort()
+            digests = await self._find_digests(end)
+        except (TransferInterrupted, CancelledError):
+            if self._part is None:
+                part.abort()
             raise
-        self._deliver(end, upload=upload)
+        except BaseException:
+            self._part = None
+            part.abort()
+            raise
+        self._part = None
+        self._deliver(end, digests, upload=part)
 
-    def _deliver(self, end: BodyEnd, **what: Any) -> None:
+    async def _begin_part(self, destination: PathDestination) -> LocalUpload:
+        if self._part is not None:
+            return self._part
+        part = destination.begin()
+        etag = cast(Content, self._content).etag
+        if self._keeper is not None and etag is not None and self.size >= self._keeper.min_octets:
+            try:
+                await deferToThread(self._keeper.remember, part, etag)
+            except BaseException:
+                part.abort()
+                raise
+            self._part = part
+        return part
+
+    async def _find_digests(self, end: BodyEnd) -> Sequence[Digests]:
+        """Give all that the server says of the digest of the octets that are there."""
+        content = cast(Content, self._content)
+        if not self._has_digests:
+            return ()
+        if not self.was_resumed:
+            return self._list_digests(content, end)
+        if DEFAULT_ALGORITHM in content.digest or self._keeper is None:
+            return (content.digest,)
+        try:
+            return (await self._keeper.ask_digest(content.etag),)
+        except RequestRefused as refusal:
+            self.fail(refusal)
+            raise
+
+    def _deliver(self, end: BodyEnd, digests: Sequence[Digests], **what: Any) -> None:
         content = cast(Content, self._content)
         self._trailer = end.digest
         self._publisher.submit(
             Delivery(
                 cast(PathDestination, self._destination),
                 self._published,
-                digests=self._list_digests(content, end),
+                digests=digests,
                 attributes=Attributes(content.modified, content.mode) if self._preserves else None,
                 **what,
             )
@@ -379,11 +477,12 @@ class GetExchange(Exchange[Transferred]):
 
     def _describe(self, is_durable: bool) -> Transferred:
         return Transferred(
-            self.size,
+            self._base + self.size,
             cast(Content, self._content).etag,
             self._trailer,
             is_verified=self._has_digests,
             is_durable=is_durable,
+            offset=self._base,
         )
 
 

@@ -428,7 +428,7 @@ class ClientProtocol(Protocol):
             source, self._hold_back, moved, self.transport, self._go_on
         )
         # It begins to receive, or has failed, before this returns.
-        if exchange.is_held:
+        if exchange.is_file:
             self._owner.start(exchange.receive(body))
         else:
             # It leaves nothing behind, and its thread may be sitting in write(), with nobody reading at the other end.

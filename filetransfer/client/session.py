@@ -9,6 +9,7 @@ speaks; what that version cannot say is refused here, with an error that says so
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 from collections.abc import AsyncIterator, Collection
@@ -35,8 +36,18 @@ from filetransfer.client.exchanges import (
     PutExchange,
     Transferred,
 )
+from filetransfer.client.journal import Journal
+from filetransfer.client.known import find_state_directory
 from filetransfer.client.protocol import ServerInfo
-from filetransfer.client.sources import LocalSource, Pipe, PipeSource, Source, find_source
+from filetransfer.client.resuming import FEATURE, MIN_OCTETS, ResumableDownload, ResumableUpload
+from filetransfer.client.sources import (
+    LocalSource,
+    PathSource,
+    Pipe,
+    PipeSource,
+    Source,
+    find_source,
+)
 from filetransfer.client.throttle import ThrottledEndpoint
 from filetransfer.errors import LocalProtocolError, NameInvalid, RemoteProtocolError
 from filetransfer.names import check_path
@@ -106,6 +117,9 @@ class Session:
     ) -> None:
         self.server = connector.server
         self._connector = connector
+        self._clock = clock
+        self._tries = tries
+        self._journal = Journal(find_state_directory())
         self._conversation = Conversation(
             connector, clock, timeout_seconds=timeout_seconds, tries=tries
         )
@@ -162,6 +176,7 @@ class Session:
         parents: bool = False,
         if_match: str | None = None,
         if_none_match: bool = False,
+        resume: bool = True,
         progress: Progress | None = None,
     ) -> Transferred:
         """Store a file on the server, replacing what has the name.
@@ -177,6 +192,8 @@ class Session:
             parents: make the directories that are missing on the way.
             if_match: replace only a file that has this etag.
             if_none_match: replace nothing.
+            resume: whether a large file that is cut off is gone on with where it was, also by a later run of the
+                program (see :mod:`filetransfer.client.journal`).
             progress: told of what moves.
 
         Returns:
@@ -203,9 +220,41 @@ class Session:
         )
         source = await self._find_source(local)
         try:
-            return await self._conversation.submit(PutExchange(source, request, preserve, progress))
+            if resume and isinstance(source, PathSource) and await self._can_resume(source):
+                path = os.path.abspath(source.path)
+                stored = await self._resume_put(path, request, preserve, progress)
+            else:
+                stored = await self._conversation.submit(
+                    PutExchange(source, request, preserve, progress)
+                )
         finally:
             source.close()
+        # What is done is durable, unless the server was told that it need not be.
+        return dataclasses.replace(stored, is_durable=self._has_feature("durable"))
+
+    def _has_feature(self, name: str) -> bool:
+        return self.server_info is not None and name in self.server_info.features
+
+    async def _can_resume(self, source: PathSource) -> bool:
+        if os.stat(source.path).st_size < MIN_OCTETS:
+            return False
+        await self._conversation.open()
+        return self._has_feature(FEATURE)
+
+    async def _resume_put(
+        self, path: str, request: Put, preserve: bool, progress: Progress | None
+    ) -> Transferred:
+        return await ResumableUpload(
+            self._conversation,
+            self._clock,
+            path,
+            request,
+            preserve,
+            progress,
+            self._journal,
+            self.server,
+            self._tries,
+        ).run()
 
     async def _find_source(self, local: LocalSource) -> Source:
         found = find_source(local)
@@ -231,6 +280,7 @@ class Session:
         if_match: str | None = None,
         preserve: bool = False,
         durability: Durability = "full",
+        resume: bool = True,
         progress: Progress | None = None,
     ) -> Transferred:
         """Fetch a file from the server.
@@ -245,6 +295,8 @@ class Session:
             if_match: fetch it only if it has this etag.
             preserve: give it the time of modification and the mode that it has on the server.
             durability: ``full``: a power cut after this returns does not take the file away; ``none``: it may.
+            resume: whether a large file that is cut off is gone on with where it was, also by a later run of the
+                program; what there is of it stays beside ``local`` until then.
             progress: told of what moves.
 
         Raises:
@@ -256,6 +308,8 @@ class Session:
         request = Get(check_path(name), offset, count, if_match)
         found = find_destination(name.rpartition("/")[2] if local is None else local, durability)
         if isinstance(found, PathDestination):
+            if resume and offset == 0 and count is None:
+                return await self._resume_get(request, found, preserve, progress)
             return await self._fetch(request, found, preserve, progress)
         stream = found if isinstance(found, Stream) else await deferToThread(found)
         try:
@@ -278,6 +332,25 @@ class Session:
         return await self._conversation.submit(
             GetExchange(request, destination, publisher, preserve, progress)
         )
+
+    async def _resume_get(
+        self,
+        request: Get,
+        destination: PathDestination,
+        preserve: bool,
+        progress: Progress | None,
+    ) -> Transferred:
+        return await ResumableDownload(
+            self._conversation,
+            self._clock,
+            request,
+            destination,
+            preserve,
+            progress,
+            self._journal,
+            self.server,
+            self._tries,
+        ).run()
 
     async def get_octets(
         self, name: str, *, offset: int = 0, count: int | None = None, if_match: str | None = None

@@ -141,11 +141,20 @@ class PathSource:
     def __init__(self, path: str) -> None:
         self._path = path
 
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return self._path
+
     def open(self) -> Body:
         """See :meth:`Source.open`."""
+        return self.open_at(0, None)
+
+    def open_at(self, offset: int, prefix: Digest | None) -> Body:
+        """As :meth:`open`, of the file from ``offset`` on; ``prefix``: the running digest of what stands before it."""
         descriptor = os.open(self._path, _OPEN)
         try:
-            body = Body(descriptor, 0, owns_descriptor=True)
+            body = Body(descriptor, offset, owns_descriptor=True, prefix=prefix)
         except BaseException:
             os.close(descriptor)
             raise

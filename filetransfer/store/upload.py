@@ -170,19 +170,33 @@ class LocalUpload(FileUpload):
         directory: of the destination; the upload closes it.
         name: the destination's name in it.
         storage: how it becomes durable.
+        part: the name of a part that was kept, to go on with; None for a new one.
+        progress: how far that part has come.
+
+    Attributes:
+        part: the name of the part.
 
     Raises:
-        RequestRefused: the leaf for the failed system call; nothing is left.
+        RequestRefused: the leaf for the failed system call; nothing is left that was not there.
     """
 
-    __slots__ = ("_final_name", "_storage")
+    __slots__ = ("_final_name", "_storage", "part")
 
-    def __init__(self, directory: HeldDirectory, name: str, storage: Storage) -> None:
+    def __init__(
+        self,
+        directory: HeldDirectory,
+        name: str,
+        storage: Storage,
+        *,
+        part: str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
         self._final_name = name
         self._storage = storage
+        self.part = f".ft-{secrets.token_hex(8)}.part" if part is None else part
         try:
             # 0666: the kernel takes the umask, or the directory's default list, off.
-            super().__init__(directory, f".ft-{secrets.token_hex(8)}.part", 0o666)
+            super().__init__(directory, self.part, 0o666, progress)
         except BaseException:
             directory.close()
             raise
@@ -204,6 +218,11 @@ class LocalUpload(FileUpload):
             raise refusal_from_os_error(error, about="path") from error
         finally:
             self.abort()
+
+    def keep(self) -> None:
+        """End it, and leave the part where it is; nothing happens when it is over."""
+        self.close()
+        self._directory.close()
 
     def abort(self) -> None:
         """See :meth:`FileUpload.abort`."""

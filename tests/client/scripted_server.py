@@ -33,7 +33,7 @@ from filetransfer.wire.messages import (
     Working,
 )
 
-GREETING = Greeting(2, "scripted 1.0", ["resume"], {"pipeline": 256}, [])
+GREETING = Greeting(2, "scripted 1.0", ["resume", "durable"], {"pipeline": 256}, [])
 
 
 def digest_of(octets: bytes) -> dict[str, bytes]:

@@ -436,6 +436,7 @@ def test_giving_up_a_large_body_that_is_coming(rig: Rig, tmp_path: Path, left: i
     first = rig.link
     asked[0].cancel()
     rig.turn()
+    assert isinstance(asked[0].error, CancelledError)
     assert os.listdir(tmp_path) == []
     # A large rest is not worth reading.
     assert first.is_lost == (left > 1_000_000)

@@ -33,7 +33,7 @@ def test_a_server_that_speaks_version_2(rig_2: Rig) -> None:
     server.answer(ANSWER)
     assert asked.result == "help"
     assert rig_2.session.server_info == ServerInfo(
-        2, "scripted 1.0", frozenset(["resume"]), {"pipeline": 256}
+        2, "scripted 1.0", frozenset(["resume", "durable"]), {"pipeline": 256}
     )
     assert rig_2.session.note == ""
 
@@ -97,6 +97,23 @@ def test_an_old_server_that_does_not_answer(rig_2: Rig, reply: object) -> None:
     assert rig_2.link.sent() == HELP
     rig_2.answer(b"\xc4help")
     assert again.result == "help"
+
+
+@pytest.mark.parametrize("reply", NO_ANSWERS)
+def test_a_server_that_spoke_version_2_is_not_taken_for_an_old_one(
+    rig_2: Rig, reply: object
+) -> None:
+    rig_2.ask(rig_2.session.open())
+    ScriptedServer(rig_2.link)
+    rig_2.link.lose()
+    asked = rig_2.ask(rig_2.session.help())
+    reply(rig_2)  # type: ignore[operator]
+    wait(rig_2)
+    server = ScriptedServer(rig_2.link)
+    assert len(server.read()) == 1
+    server.answer(ANSWER)
+    assert asked.result == "help"
+    assert rig_2.session.note == ""
 
 
 @pytest.mark.parametrize("reply", [*NO_ANSWERS, lambda rig: rig.link.receive(UNKNOWN)])

@@ -103,7 +103,10 @@ def test_a_large_put(rig: Rig, server: ScriptedServer, tmp_path: Path, size: int
     moved: list[tuple[int, int]] = []
     asked = rig.ask(
         rig.session.put(
-            make(tmp_path, "a", octets), "b", progress=lambda *told: moved.append(told)
+            make(tmp_path, "a", octets),
+            "b",
+            resume=False,
+            progress=lambda *told: moved.append(told),
         ),
         rig.session.help(),
     )
@@ -213,7 +216,7 @@ def test_a_source_that_changed_ends_its_body(
             os.utime(path, ns=(1, 2))
 
     rig.link.transport.write = write  # type: ignore[method-assign]
-    asked = rig.ask(rig.session.put(path), rig.session.help())
+    asked = rig.ask(rig.session.put(path, resume=False), rig.session.help())
     rig.turn()
     assert isinstance(asked[0].error, SourceChanged)
     came, _ = server.read()
@@ -242,7 +245,7 @@ def test_an_early_refusal_ends_the_body_with_its_chunk(
 ) -> None:
     path = make(tmp_path, "a", b"a" * 10_000_000)
     hold_after(rig, 500_000)
-    asked = rig.ask(rig.session.put(path), rig.session.help())
+    asked = rig.ask(rig.session.put(path, resume=False), rig.session.help())
     assert server.begun is not None
     server.answer(NoSpace("no space left"))
     assert isinstance(asked[0].error, NoSpace)
@@ -264,7 +267,7 @@ def test_giving_up_a_body_that_is_being_sent(
 ) -> None:
     path = make(tmp_path, "a", b"a" * 10_000_000)
     hold_after(rig, 500_000)
-    asked = rig.ask(rig.session.put(path), rig.session.help())
+    asked = rig.ask(rig.session.put(path, resume=False), rig.session.help())
     asked[0].cancel()
     del rig.link.transport.write  # type: ignore[method-assign]
     rig.link.resume()
@@ -281,7 +284,7 @@ def test_done_before_the_whole_body_is_against_the_rules(
     rig: Rig, server: ScriptedServer, tmp_path: Path
 ) -> None:
     hold_after(rig, 500_000)
-    asked = rig.ask(rig.session.put(make(tmp_path, "a", b"a" * 10_000_000)))
+    asked = rig.ask(rig.session.put(make(tmp_path, "a", b"a" * 10_000_000), resume=False))
     assert server.begun is not None
     server.done()
     assert isinstance(asked.error, RemoteProtocolError)

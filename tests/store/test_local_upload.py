@@ -8,8 +8,11 @@ from pathlib import Path as LocalPath
 import pytest
 from rig import count_descriptors
 
+from filetransfer.digests import start_digest
 from filetransfer.errors import IsDirectory, NotFound, RequestRefused
-from filetransfer.store.upload import begin_local_upload
+from filetransfer.store.beneath import HeldDirectory
+from filetransfer.store.stable import choose_storage
+from filetransfer.store.upload import LocalUpload, Progress, begin_local_upload
 
 
 def test_it_is_published_whole(tmp_path: LocalPath, durability: str) -> None:
@@ -121,3 +124,26 @@ def test_the_digest_follows_in_another_thread(tmp_path: LocalPath) -> None:
     assert together.digest() == alone.digest()
     together.abort()
     alone.abort()
+
+
+def test_a_part_that_was_kept_goes_on(tmp_path: LocalPath) -> None:
+    first = begin_local_upload(tmp_path / "a", durability="none")
+    first.write(b"abc")
+    part = first.part
+    first.keep()
+    first.keep()
+    assert os.listdir(tmp_path) == [part]
+    directory = HeldDirectory(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY))
+    digest = start_digest()
+    digest.update(b"abc")
+    second = LocalUpload(
+        directory, "a", choose_storage("none"), part=part, progress=Progress(3, digest)
+    )
+    assert (second.part, second.received) == (part, 3)
+    second.write(b"def")
+    whole = start_digest()
+    whole.update(b"abcdef")
+    assert second.digest() == whole.digest()
+    second.publish()
+    assert os.listdir(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"abcdef"

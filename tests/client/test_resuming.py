@@ -1,0 +1,445 @@
+"""Transfers that are cut off go on where they were: over the next connection, and in the next run of the program."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from client_rig import Rig
+from reactors import HeldThreads
+from scripted_server import ScriptedServer, digest_of
+from test_lost_connections import wait
+from test_version_2 import hold_after
+
+from filetransfer.client.journal import MAX_AGE_SECONDS, DownloadEntry, Journal, UploadEntry
+from filetransfer.client.known import find_state_directory
+from filetransfer.errors import (
+    DigestMismatch,
+    NotFound,
+    OffsetMismatch,
+    PreconditionFailed,
+    SourceChanged,
+    TransferInterrupted,
+)
+from filetransfer.wire.messages import (
+    BodyEnd,
+    Content,
+    Digest,
+    Digested,
+    Get,
+    Put,
+    Stat,
+    Status,
+)
+
+SIZE = 5_000_000
+OCTETS = os.urandom(SIZE)
+
+
+@pytest.fixture
+def rig(rig_2: Rig) -> Rig:
+    return rig_2
+
+
+@pytest.fixture
+def server(rig: Rig) -> ScriptedServer:
+    rig.ask(rig.session.open())
+    return ScriptedServer(rig.link)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    path = tmp_path / "source"
+    path.write_bytes(OCTETS)
+    return str(path)
+
+
+def list_journal() -> list[str]:
+    try:
+        return os.listdir(find_state_directory() / "transfers")
+    except FileNotFoundError:
+        return []
+
+
+def connect_again(rig: Rig) -> ScriptedServer:
+    """Let the connection be lost, and the next one be made."""
+    rig.link.lose()
+    rig.turn()
+    wait(rig)
+    return ScriptedServer(rig.link)
+
+
+def begin_again(threads: HeldThreads) -> tuple[Rig, ScriptedServer]:
+    """Run the program once more."""
+    rig = Rig(threads, (1, 2))
+    rig.ask(rig.session.open())
+    return rig, ScriptedServer(rig.link)
+
+
+def lose_until_over(rig: Rig, asked: Any) -> None:
+    """Lose one connection after the other."""
+    for _ in range(20):
+        rig.link.lose()
+        rig.turn()
+        if asked.is_over:
+            return
+        wait(rig)
+        if not rig.link.is_lost:
+            ScriptedServer(rig.link)
+
+
+def begin_put(rig: Rig, server: ScriptedServer, source: str, held: int = 2_500_000) -> Any:
+    """Ask for a PUT, of which only a part leaves; gives what was asked, and the token."""
+    hold_after(rig, held)
+    asked = rig.ask(rig.session.put(source, "a"))
+    rig.turn()
+    begun = server.begun
+    assert begun is not None
+    assert isinstance(begun.request, Put)
+    assert begun.request.upload is not None
+    assert (begun.request.size, begun.request.offset) == (SIZE, 0)
+    assert 0 < len(begun.body) < SIZE
+    return asked, begun.request.upload
+
+
+@pytest.mark.parametrize("offset", [0, 1, 1_048_576, SIZE - 1, SIZE])
+def test_an_upload_goes_on_where_it_was(
+    rig: Rig, server: ScriptedServer, source: str, offset: int
+) -> None:
+    moved: list[tuple[int, int]] = []
+    asked, token = begin_put(rig, server, source)
+    again = connect_again(rig)
+    (came,) = again.read()
+    assert came.request == Stat(upload=token)
+    again.answer(Status(offset=offset, digest=digest_of(OCTETS[:offset])))
+    rig.turn()
+    rig.turn()
+    (came,) = again.read()
+    assert came.request == Put("a", SIZE, upload=token, offset=offset)
+    assert came.body == OCTETS[offset:]
+    assert came.end == BodyEnd(digest_of(OCTETS))
+    assert len(list_journal()) == 1
+    again.done(OCTETS)
+    rig.turn()
+    assert (asked.result.size, asked.result.offset) == (SIZE, offset)
+    assert asked.result.is_verified
+    assert list_journal() == []
+    assert moved == []
+
+
+def test_an_upload_that_was_published_is_not_sent_again(
+    rig: Rig, server: ScriptedServer, source: str
+) -> None:
+    asked, _ = begin_put(rig, server, source)
+    again = connect_again(rig)
+    again.read()
+    again.answer(Status("published", SIZE, path="a", etag="e9", digest=digest_of(OCTETS)))
+    rig.turn()
+    assert asked.result.etag == "e9"
+    assert again.read() == []
+    assert list_journal() == []
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        Status(offset=1000, digest=digest_of(b"other")),
+        Status(offset=SIZE + 1, digest=digest_of(OCTETS)),
+        Status(offset=1000),
+        NotFound("no such upload"),
+    ],
+    ids=["other octets", "too many", "no digest", "nothing"],
+)
+def test_what_is_not_the_beginning_is_not_gone_on_with(
+    rig: Rig, server: ScriptedServer, source: str, status: Any
+) -> None:
+    asked, token = begin_put(rig, server, source)
+    again = connect_again(rig)
+    again.read()
+    again.answer(status)
+    rig.turn()
+    rig.turn()
+    (came,) = again.read()
+    assert came.request == Put("a", SIZE, upload=token)
+    assert came.body == OCTETS
+    again.done(OCTETS)
+    rig.turn()
+    assert asked.result.offset == 0
+
+
+def test_another_file_that_was_published_by_this_token(
+    rig: Rig, server: ScriptedServer, source: str
+) -> None:
+    asked, token = begin_put(rig, server, source)
+    again = connect_again(rig)
+    again.read()
+    again.answer(Status("published", 5, path="a", etag="e", digest=digest_of(b"other")))
+    rig.turn()
+    rig.turn()
+    (came,) = again.read()
+    assert isinstance(came.request, Put)
+    assert came.request.upload not in (None, token)
+    again.done(OCTETS)
+    rig.turn()
+    assert asked.result.size == SIZE
+
+
+def test_another_run_goes_on(
+    rig: Rig, server: ScriptedServer, source: str, threads: HeldThreads
+) -> None:
+    asked, token = begin_put(rig, server, source)
+    asked.cancel()
+    rig.end()
+    assert len(list_journal()) == 1
+    later, again = begin_again(threads)
+    asked = later.ask(later.session.put(source, "a"))
+    (came,) = again.read()
+    assert came.request == Stat(upload=token)
+    again.answer(Status(offset=1_048_576, digest=digest_of(OCTETS[:1_048_576])))
+    later.turn()
+    later.turn()
+    (came,) = again.read()
+    assert came.body == OCTETS[1_048_576:]
+    again.done(OCTETS)
+    later.turn()
+    assert asked.result.offset == 1_048_576
+    later.end()
+
+
+def test_a_source_that_changed_between_two_runs_is_sent_afresh(
+    rig: Rig, server: ScriptedServer, source: str, threads: HeldThreads
+) -> None:
+    asked, token = begin_put(rig, server, source)
+    asked.cancel()
+    rig.end()
+    os.utime(source, ns=(1, 2))
+    later, again = begin_again(threads)
+    later.ask(later.session.put(source, "a"))
+    later.turn()
+    (came,) = again.read()
+    assert isinstance(came.request, Put)
+    assert came.request.upload != token
+    assert came.request.offset == 0
+    later.end()
+
+
+def test_a_source_that_changed_between_two_connections(
+    rig: Rig, server: ScriptedServer, source: str
+) -> None:
+    asked, _ = begin_put(rig, server, source)
+    again = connect_again(rig)
+    again.read()
+    os.utime(source, ns=(1, 2))
+    again.answer(Status(offset=0, digest=digest_of(b"")))
+    rig.turn()
+    assert isinstance(asked.error, SourceChanged)
+    assert list_journal() == []
+
+
+def test_an_upload_that_goes_on_elsewhere_is_asked_for(
+    rig: Rig, server: ScriptedServer, source: str
+) -> None:
+    asked, _ = begin_put(rig, server, source)
+    again = connect_again(rig)
+    again.read()
+    again.answer(Status(offset=1000, digest=digest_of(OCTETS[:1000])))
+    rig.turn()
+    rig.turn()
+    again.read()
+    again.answer(OffsetMismatch("elsewhere"))
+    rig.turn()
+    wait(rig)
+    (came,) = again.read()
+    assert isinstance(came.request, Stat)
+    asked.cancel()
+
+
+def test_an_upload_that_does_not_move_is_given_up(
+    rig: Rig, server: ScriptedServer, source: str
+) -> None:
+    asked, _ = begin_put(rig, server, source)
+    lose_until_over(rig, asked)
+    assert isinstance(asked.error, TransferInterrupted)
+    # The next run may have more luck.
+    assert len(list_journal()) == 1
+
+
+def test_a_digest_that_differs_ends_it(rig: Rig, server: ScriptedServer, source: str) -> None:
+    asked = rig.ask(rig.session.put(source, "a"))
+    rig.turn()
+    server.read()
+    server.answer(DigestMismatch("not what was sent"))
+    rig.turn()
+    assert isinstance(asked.error, DigestMismatch)
+    assert list_journal() == []
+
+
+def test_it_can_be_switched_off(
+    rig: Rig, server: ScriptedServer, source: str, tmp_path: Path
+) -> None:
+    rig.ask(rig.session.put(source, "a", resume=False))
+    rig.turn()
+    (came,) = server.read()
+    assert came.request == Put("a", SIZE)
+    server.done(OCTETS)
+    asked = rig.ask(rig.session.get("a", tmp_path / "b", resume=False))
+    server.read()
+    octets = server.encode(Content("", SIZE, 0, "e", 1, 0o644), OCTETS, BodyEnd(digest_of(OCTETS)))
+    rig.link.receive(octets[:3_000_000])
+    rig.turn()
+    asked.cancel()
+    rig.turn()
+    assert sorted(os.listdir(tmp_path)) == ["source"]
+    assert list_journal() == []
+
+
+def begin_get(rig: Rig, server: ScriptedServer, target: Path, count: int = 3_000_000) -> Any:
+    """Ask for a GET, of which only so many octets come."""
+    asked = rig.ask(rig.session.get("a", target))
+    (came,) = server.read()
+    assert came.request == Get("a")
+    octets = server.encode(Content("", SIZE, 0, "e1", 1, 0o644), OCTETS, BodyEnd(digest_of(OCTETS)))
+    rig.link.receive(octets[:count])
+    rig.turn()
+    return asked
+
+
+@pytest.mark.parametrize("has_digest", [True, False])
+def test_a_download_goes_on_where_it_was(
+    rig: Rig, server: ScriptedServer, tmp_path: Path, has_digest: bool
+) -> None:
+    asked = begin_get(rig, server, tmp_path / "b")
+    again = connect_again(rig)
+    (came,) = again.read()
+    assert isinstance(came.request, Get)
+    assert came.request.if_match == "e1"
+    assert came.request.offset > 2_000_000
+    again.content(OCTETS, **({"digest": digest_of(OCTETS)} if has_digest else {}))
+    rig.turn()
+    if not has_digest:
+        (asking,) = again.read()
+        assert asking.request == Digest("a", "xxh3-128", "e1")
+        again.answer(Digested(digest_of(OCTETS), SIZE, "e1"))
+        rig.turn()
+    assert (asked.result.size, asked.result.offset) == (SIZE, came.request.offset)
+    assert (tmp_path / "b").read_bytes() == OCTETS
+    assert os.listdir(tmp_path) == ["b"]
+    assert list_journal() == []
+
+
+def test_another_run_goes_on_with_a_download(
+    rig: Rig, server: ScriptedServer, tmp_path: Path, threads: HeldThreads
+) -> None:
+    asked = begin_get(rig, server, tmp_path / "b")
+    asked.cancel()
+    rig.turn()
+    rig.end()
+    (part,) = os.listdir(tmp_path)
+    size = (tmp_path / part).stat().st_size
+    assert size > 2_000_000
+    later, again = begin_again(threads)
+    asked = later.ask(later.session.get("a", tmp_path / "b"))
+    (came,) = again.read()
+    assert came.request == Get("a", size, if_match="e1")
+    again.content(OCTETS, digest=digest_of(OCTETS))
+    later.turn()
+    assert (tmp_path / "b").read_bytes() == OCTETS
+    assert os.listdir(tmp_path) == ["b"]
+    assert list_journal() == []
+    later.end()
+
+
+def test_a_part_of_what_is_no_more_is_thrown_away(
+    rig: Rig, server: ScriptedServer, tmp_path: Path
+) -> None:
+    asked = begin_get(rig, server, tmp_path / "b")
+    again = connect_again(rig)
+    again.read()
+    again.answer(PreconditionFailed("it changed"))
+    rig.turn()
+    (came,) = again.read()
+    assert came.request == Get("a")
+    again.content(b"new", etag="e2")
+    rig.turn()
+    assert asked.result.size == 3
+    assert os.listdir(tmp_path) == ["b"]
+    assert list_journal() == []
+
+
+def test_a_part_that_was_spoilt_is_thrown_away(
+    rig: Rig, server: ScriptedServer, tmp_path: Path, threads: HeldThreads
+) -> None:
+    asked = begin_get(rig, server, tmp_path / "b")
+    asked.cancel()
+    rig.turn()
+    rig.end()
+    (part,) = os.listdir(tmp_path)
+    with open(tmp_path / part, "r+b") as file:
+        file.write(b"spoilt")
+    later, again = begin_again(threads)
+    asked = later.ask(later.session.get("a", tmp_path / "b"))
+    for _ in range(2):
+        (came,) = again.read()
+        again.content(OCTETS, digest=digest_of(OCTETS))
+        later.turn()
+        later.turn()
+    assert came.request == Get("a")
+    assert asked.result.offset == 0
+    assert (tmp_path / "b").read_bytes() == OCTETS
+    assert os.listdir(tmp_path) == ["b"]
+    later.end()
+
+
+def test_a_download_that_does_not_move_is_given_up(
+    rig: Rig, server: ScriptedServer, tmp_path: Path
+) -> None:
+    asked = begin_get(rig, server, tmp_path / "b")
+    lose_until_over(rig, asked)
+    assert isinstance(asked.error, TransferInterrupted)
+    assert len(os.listdir(tmp_path)) == 1
+    assert len(list_journal()) == 1
+
+
+def test_a_journal_remembers_and_forgets(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    entry = UploadEntry(b"t" * 16, 5, 6, 7)
+    assert journal.find(UploadEntry, "a", "b") is None
+    assert not journal.has(UploadEntry, "a", "b")
+    journal.write(entry, "a", "b")
+    assert Journal(tmp_path).find(UploadEntry, "a", "b") == entry
+    assert journal.find(DownloadEntry, "a", "b") is None
+    assert journal.find(UploadEntry, "ab", "") is None
+    (file,) = (tmp_path / "transfers").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    journal.remove(UploadEntry, "a", "b")
+    journal.remove(UploadEntry, "a", "b")
+    assert os.listdir(tmp_path / "transfers") == []
+
+
+def test_a_journal_that_was_spoilt_says_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write(UploadEntry(b"t" * 16, 5, 6, 7), "a")
+    (file,) = (tmp_path / "transfers").iterdir()
+    for octets in (b"", b"{", b"[]", b'{"token": 5}', b"\xff\xff"):
+        file.write_bytes(octets)
+        assert journal.find(UploadEntry, "a") is None
+
+
+def test_what_nobody_came_back_for_is_removed(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    part = tmp_path / ".ft-0.part"
+    other = tmp_path / "precious"
+    for path in (part, other):
+        path.write_bytes(b"x")
+        journal.write(DownloadEntry("e", str(path)), "a", str(path))
+    journal.write(UploadEntry(b"t" * 16, 5, 6, 7), "a")
+    old = time.time() - MAX_AGE_SECONDS - 60
+    for file in (tmp_path / "transfers").iterdir():
+        os.utime(file, (old, old))
+    journal.write(UploadEntry(b"t" * 16, 5, 6, 7), "b")
+    assert len(os.listdir(tmp_path / "transfers")) == 1
+    assert not part.exists()
+    assert other.exists()
