@@ -410,6 +410,10 @@ def test_a_bug_refuses_one_commit(
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_it_tells_how_durable_it_is(rig: Rig, durability: str) -> None:
+    assert rig.store.durability == durability
+
+
 class TestReadOnly:
     def test_it_serves_and_writes_nothing(self, root: LocalPath, durability: str) -> None:
         root.mkdir()
