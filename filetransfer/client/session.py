@@ -595,7 +595,7 @@ def connect(
         from filetransfer.client.trust import TrustingEndpoint
 
         endpoint = TrustingEndpoint(
-            endpoint, host, port, tls, reactor, protocols=[ALPN] if 2 in versions else []
+            endpoint, host, port, tls, protocols=[ALPN] if 2 in versions else []
         )
     connector = Connector(
         endpoint,

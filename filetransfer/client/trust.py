@@ -33,7 +33,6 @@ from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IProtocol,
     IProtocolFactory,
-    IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -92,7 +91,6 @@ class TrustingEndpoint:
         host: who is asked for: a name, or an address.
         port: of it, for what is remembered.
         trust: whom to believe.
-        clock: Twisted's.
         protocols: what ALPN names, best first; empty for nothing.
 
     Raises:
@@ -106,7 +104,6 @@ class TrustingEndpoint:
         host: str,
         port: int,
         trust: Trust,
-        clock: IReactorTime,
         *,
         protocols: Sequence[bytes] = (),
     ) -> None:
@@ -116,7 +113,6 @@ class TrustingEndpoint:
         self.port = port
         self.trust = trust
         self._endpoint = endpoint
-        self._clock = clock
         self.name = _name_host(host)
         self._context = _make_context(trust, protocols)
 

@@ -320,3 +320,17 @@ def test_nobody_is_wanted(made: Made) -> None:
             return None
 
     assert LayerFactory(Creator(made), Full(), is_client=False).buildProtocol(None) is None  # type: ignore[arg-type]
+
+
+def test_any_octets_for_a_handshake(made: Made) -> None:
+    """Whatever comes, it is a handshake that goes on, or one that has failed; never an exception."""
+    creator = Creator(made)
+    hello = End(creator, Talker(), is_client=True).take()
+    for position in range(0, len(hello), 5):
+        octets = bytearray(hello)
+        octets[position] ^= 0x55
+        server = End(creator, Talker(), is_client=False)
+        server.layer.dataReceived(bytes(octets))
+        server.lose()
+        assert server.talker.lost is not None
+        assert server.talker.heard == b""
