@@ -11,9 +11,9 @@ from dataclasses import replace as replace_fields
 from pathlib import Path
 
 import pytest
+from blocking import Speaker, xxh3
 from daemons import DaemonProcess
 from injection import Place, inject, watch
-from speaking import Speaker, xxh3
 from uploads import encode_change, encode_put
 
 from filetransfer.wire.messages import Delete, Done, Put, Stat, Status
