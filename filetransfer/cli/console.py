@@ -92,6 +92,11 @@ class Console:
         if self.verbosity >= Verbosity.VERBOSE:
             sys.stderr.write(text + "\n")
 
+    def remark(self, command: str, subject: str, text: str) -> None:
+        """Say in one line what a person should know, and that is no failure."""
+        if self.verbosity > Verbosity.QUIET:
+            self.complain(command, subject, text)
+
     def complain(self, command: str, subject: str, text: str) -> None:
         """Say in one line what went wrong with what. ``text`` may hold anything."""
         words = [PROGRAM, command, printable(subject), printable(text)]

@@ -50,6 +50,7 @@ class ExitStatus(IntEnum):
     PERMISSION = 22, "not allowed, by the server or here, or the server wants to know who asks"
     SOME_FAILED = 23, "some of several failed, or all of them for different reasons"
     SOURCE_CHANGED = 24, "a local file changed or vanished while it was read"
+    TOO_MANY_DELETIONS = 25, "sync would have deleted more than --max-delete; nothing was done"
     NO_SPACE = 26, "no space left, on the server or here"
     UNTRUSTED = 27, "over TLS, the server has not proved who it is, or does not accept this client"
     TIMEOUT = 30, "nothing moved for --timeout seconds"

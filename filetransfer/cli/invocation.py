@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from filetransfer.cli.console import Console
 from filetransfer.cli.exit_status import ExitStatus, find_status
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from filetransfer.cli.progress import Progress
     from filetransfer.cli.settings import Settings
     from filetransfer.client import Session
+
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -40,14 +42,19 @@ class Work:
 
     async def attempt(self, subject: str, doing: Coroutine[Any, Any, None]) -> int:
         """Do one thing; an error is said, and gives the status."""
+        return (await self.find(subject, doing))[0]
+
+    async def find(
+        self, subject: str, doing: Coroutine[Any, Any, Result]
+    ) -> tuple[int, Result | None]:
+        """Do one thing that gives something; an error is said, and gives the status, and then None."""
         try:
-            await doing
+            return ExitStatus.DONE, await doing
         except Exception as error:
             if is_bug(error):
                 raise
             self.console.complain_about(self.command, subject, error)
-            return find_status(error)
-        return ExitStatus.DONE
+            return find_status(error), None
 
 
 Action = Callable[[Work], Coroutine[Any, Any, int]]

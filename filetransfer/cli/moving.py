@@ -12,7 +12,7 @@ from filetransfer.cli.console import printable
 from filetransfer.cli.invocation import Work
 from filetransfer.cli.promises import describe_fetched, describe_stored
 from filetransfer.cli.transfers import transfer_all
-from filetransfer.errors import Exists, NotFound, PreconditionFailed
+from filetransfer.errors import Exists, NotFound, PreconditionFailed, SourceChanged
 
 if TYPE_CHECKING:
     from filetransfer.store.stable import Durability
@@ -33,12 +33,14 @@ class Putting:
         parents: make missing directories.
         no_clobber: replace nothing.
         if_match: replace only the file that has this etag.
+        is_tree: the files were found in a tree: one that is missing has vanished since.
     """
 
     preserve: bool = False
     parents: bool = False
     no_clobber: bool = False
     if_match: str | None = None
+    is_tree: bool = False
 
 
 async def put_files(work: Work, pairs: Sequence[Pair], putting: Putting) -> int:
@@ -57,6 +59,10 @@ async def put_files(work: Work, pairs: Sequence[Pair], putting: Putting) -> int:
                 if_none_match=putting.no_clobber,
                 progress=bar,
             )
+        except FileNotFoundError as error:
+            if putting.is_tree:
+                raise SourceChanged("it vanished before it was read") from error
+            raise
         except PreconditionFailed as refusal:
             raise Exists("it exists") if putting.no_clobber else refusal from refusal
         except NotFound as refusal:
@@ -100,8 +106,8 @@ class Getting:
     if_match: str | None = None
 
 
-async def get_files(work: Work, pairs: Sequence[Pair], getting: Getting) -> int:
-    """Fetch files of the server to local paths; gives the status."""
+async def get_files(work: Work, pairs: Sequence[Pair], getting: Getting, octets: int = 0) -> int:
+    """Fetch files of the server to local paths; gives the status. ``octets``: of them all; 0 when that is not known."""
 
     async def get_one(pair: Pair) -> None:
         name, target = pair
@@ -121,7 +127,7 @@ async def get_files(work: Work, pairs: Sequence[Pair], getting: Getting) -> int:
             work.progress.end(bar)
         note_move(work, name, target, describe_fetched(fetched))
 
-    work.progress.expect(len(pairs))
+    work.progress.expect(len(pairs), octets)
     # One after the other into a stream: the octets of two files must not mix.
     is_stream = any(target == STANDARD_STREAM for _, target in pairs)
     at_once = {"at_once": 1} if is_stream else {}

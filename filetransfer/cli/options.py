@@ -190,6 +190,24 @@ TRANSFER: Mapping[str, click.Option] = {
             ["-p", "--preserve"], is_flag=True, help="Keep the time of modification and the mode."
         ),
         EnvironmentOption(
+            ["--include"],
+            multiple=True,
+            metavar="PATTERN",
+            help="Take only files of a tree that match this, or another --include. A pattern without a "
+            "slash is about the last component of a path, one with a slash about all of it.",
+        ),
+        EnvironmentOption(
+            ["--exclude"],
+            multiple=True,
+            metavar="PATTERN",
+            help="Leave out what of a tree matches this; of a directory, all that is in it.",
+        ),
+        EnvironmentOption(
+            ["--follow"],
+            is_flag=True,
+            help="Take what symbolic links in a tree point to; otherwise they are skipped, with a note.",
+        ),
+        EnvironmentOption(
             ["--durability"],
             type=click.Choice(["full", "none"]),
             default="full",

@@ -20,6 +20,7 @@ COMMANDS = {
     "put": "put:put",
     "get": "get:get",
     "cp": "cp:cp",
+    "sync": "sync:sync",
     "ls": "ls:ls",
     "stat": "stat:stat",
     "change": "change:change",

@@ -22,11 +22,12 @@ def is_pattern(name: str) -> bool:
     return not _MAGIC.isdisjoint(name)
 
 
-def match_path(path: str, pattern: str) -> bool:
-    """Tell whether a pattern stands for a path, among others."""
+def match_path(path: str, pattern: str, *, has_dots: bool = False) -> bool:
+    """Tell whether a pattern stands for a path, among others. ``has_dots``: also for what begins with a dot."""
     from wcmatch import glob
 
-    return bool(glob.globmatch(path, pattern, flags=glob.GLOBSTAR | glob.FORCEUNIX | glob.CASE))
+    flags = glob.GLOBSTAR | glob.FORCEUNIX | glob.CASE | (glob.DOTGLOB if has_dots else 0)
+    return bool(glob.globmatch(path, pattern, flags=flags))
 
 
 def find_directory(pattern: str) -> str:

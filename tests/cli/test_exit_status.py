@@ -14,7 +14,7 @@ from certificates import make_certificate
 from plain_servers import Peer, PlainServer
 from programs import Ran, begin, finish, ft_client, list_names
 from tls_servers import serve_tls
-from version2_servers import Version2Server
+from version2_servers import Version2Server, list_entries
 
 from filetransfer.cli.exit_status import ExitStatus, find_status
 from filetransfer.errors import (
@@ -30,7 +30,7 @@ from filetransfer.errors import (
     ShuttingDown,
     SizeMismatch,
 )
-from filetransfer.wire.messages import Greeting, Put, Unavailable
+from filetransfer.wire.messages import Entry, Greeting, List, Put, Unavailable
 
 SEEN: set[int] = set()
 
@@ -394,6 +394,22 @@ def test_refusals_over_version_2(
     assert ran.status == status
     assert str(refusal) in ran.errors
     assert len(ran.errors.splitlines()) == 1
+
+
+def test_more_deletions_than_allowed(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "a").write_bytes(b"abc")
+    found = list_entries(Entry("x", "file", 1), Entry("y", "file", 1))
+    with Version2Server({List: lambda *_: found}) as server:
+        ran = ft_client(
+            "sync", "--delete", "--max-delete", "1", "t", ":", cwd=tmp_path, server=server.address
+        )
+        assert [type(request) for request in server.asked] == [List]
+    expect(
+        ran,
+        ExitStatus.TOO_MANY_DELETIONS,
+        "ft-client: sync: :: 2 files would be deleted, more than --max-delete 1; nothing was done",
+    )
 
 
 def test_a_server_that_cannot_serve(tmp_path: Path) -> None:

@@ -27,9 +27,12 @@ STANDARD_OUTPUT = "-"
         "ft-client get report.csv",
         "ft-client get 2024/report.csv -o last-year.csv",
         "ft-client get '2024/*.csv' -o figures",
+        "ft-client get -rp photos",
         "ft-client get notes.tar - | tar x",
     ],
     params=[
+        TRANSFER["include"],
+        TRANSFER["exclude"],
         TRANSFER["preserve"],
         TRANSFER["no_clobber"],
         TRANSFER["if_match"],
@@ -43,11 +46,15 @@ STANDARD_OUTPUT = "-"
     metavar="FILE",
     help="Write to this file, or into this directory; - is standard output.",
 )
+@option("-r", "--recursive", is_flag=True, help="Fetch directories with all that is in them.")
 @click.pass_obj
 def get(
     invocation: Invocation,
     names: tuple[str, ...],
     output: str | None,
+    recursive: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
     preserve: bool,
     no_clobber: bool,
     if_match: str | None,
@@ -61,6 +68,7 @@ def get(
     """
     if output is None and len(names) > 1 and names[-1] == STANDARD_OUTPUT:
         names, output = names[:-1], STANDARD_OUTPUT
+    names = tuple(name.rstrip("/") for name in names)
     if if_match is not None and len(names) > 1:
         raise click.UsageError("--if-match is of one file; there are several")
     # Without a pattern, wrong usage is refused before there is a connection.
@@ -81,9 +89,14 @@ def get(
             except ValueError as error:
                 work.console.complain("get", "", str(error))
                 return ExitStatus.USAGE
-            return await get_files(work, pairs, getting)
+            if not recursive:
+                return await get_files(work, pairs, getting)
+            from filetransfer.cli.trees import get_trees
+            from filetransfer.client.trees import Selection
 
-        return await transfer_matching(work, names, get_all)
+            return await get_trees(work, pairs, getting, Selection(include, exclude))
+
+        return await transfer_matching(work, names, get_all, has_directories=recursive)
 
     return invocation.perform("get", act)
 

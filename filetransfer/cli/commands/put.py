@@ -7,7 +7,7 @@ import os
 import click
 
 from filetransfer.cli.client_command import ClientCommand
-from filetransfer.cli.invocation import Invocation
+from filetransfer.cli.invocation import Invocation, Work
 from filetransfer.cli.options import TRANSFER, option
 
 STANDARD_INPUT = "-"
@@ -18,9 +18,13 @@ STANDARD_INPUT = "-"
     examples=[
         "ft-client put report.csv figures/map.png",
         "ft-client put report.csv --as 2024/report.csv",
+        "ft-client put -rp photos --exclude '*.tmp'",
         "tar c notes | ft-client put - notes.tar",
     ],
     params=[
+        TRANSFER["include"],
+        TRANSFER["exclude"],
+        TRANSFER["follow"],
         TRANSFER["parents"],
         TRANSFER["preserve"],
         TRANSFER["no_clobber"],
@@ -29,11 +33,16 @@ STANDARD_INPUT = "-"
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
 @option("--as", "name", metavar="NAME", help="Store the one FILE under this name.")
+@option("-r", "--recursive", is_flag=True, help="Store directories with all that is in them.")
 @click.pass_obj
 def put(
     invocation: Invocation,
     files: tuple[str, ...],
     name: str | None,
+    recursive: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    follow: bool,
     parents: bool,
     preserve: bool,
     no_clobber: bool,
@@ -42,7 +51,7 @@ def put(
     """Store each FILE on the server, under its last component.
 
     A file of that name on the server is replaced, whole and at once. - is standard input, followed
-    by the NAME to store it under.
+    by the NAME to store it under. With -r, a directory keeps its name, and --as gives it another.
     """
     if name is None and len(files) == 2 and files[0] == STANDARD_INPUT:
         name = files[1]
@@ -53,14 +62,22 @@ def put(
         raise click.UsageError("--if-match is of one file; there are several")
     if name is None and STANDARD_INPUT in files:
         raise click.UsageError("standard input has no name: say one behind it")
-    names = [name if name is not None else os.path.basename(file) for file in files]
+    names = [name if name is not None else os.path.basename(file.rstrip("/")) for file in files]
     _refuse_twins(files, names)
     from filetransfer.cli.moving import Putting, put_files
 
+    pairs = list(zip(files, names, strict=True))
     putting = Putting(preserve, parents, no_clobber, if_match)
-    return invocation.perform(
-        "put", lambda work: put_files(work, list(zip(files, names, strict=True)), putting)
-    )
+    if not recursive:
+        return invocation.perform("put", lambda work: put_files(work, pairs, putting))
+
+    async def put_all(work: Work) -> int:
+        from filetransfer.cli.trees import put_trees
+        from filetransfer.client.trees import Selection
+
+        return await put_trees(work, pairs, putting, Selection(include, exclude), follow=follow)
+
+    return invocation.perform("put", put_all)
 
 
 def _refuse_twins(files: tuple[str, ...], names: list[str]) -> None:
