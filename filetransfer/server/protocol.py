@@ -36,7 +36,7 @@ from filetransfer.errors import Busy, RemoteProtocolError, TransferInterrupted
 from filetransfer.server.addresses import NOWHERE, describe_address, group_address
 from filetransfer.server.exchange import Exchange
 from filetransfer.server.exchanges import EXCHANGES
-from filetransfer.server.limits import Phase, Watch
+from filetransfer.server.limits import Phase, Watch, limit_unsent
 from filetransfer.server.order import PathsInProgress, list_paths
 from filetransfer.server.sending import OutgoingBody
 from filetransfer.server.tls import identify, log_tls_failure
@@ -129,6 +129,7 @@ class FileTransferProtocol(Protocol):
             # A response leaves when it is written. Nagle's algorithm made 44 ms of each answer in two pieces.
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
+            limit_unsent(self.transport)
         self.transport.registerProducer(self, True)
         self._begin()
 

@@ -1,6 +1,7 @@
 """The log: what a line holds, what it can never hold, and a disk that is full."""
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -125,6 +126,22 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: LogFor
     first, *others = path.read_text().splitlines()
     assert "5 lines are missing here" in first
     assert [("found" in line, "again" in line) for line in others] == [(True, False), (False, True)]
+
+
+def test_log_that_nobody_reads(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    log = Log(str(path))
+    for _ in range(100):
+        log.write("line\n" * 1000)
+    told = os.read(reader, 1 << 20)
+    log(make_event("found"))
+    after = os.read(reader, 1 << 20).decode()
+    os.close(reader)
+    assert 0 < told.count(b"\n") < 100_000
+    assert "lines are missing here" in after
+    assert "found" in after
 
 
 def test_log_that_cannot_be_opened(tmp_path: Path) -> None:
