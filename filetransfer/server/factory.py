@@ -17,6 +17,7 @@ from filetransfer.names import MAX_PATH_OCTETS
 from filetransfer.server.addresses import describe_address, group_address
 from filetransfer.server.limits import Admission, Limits, Sweep, Watch
 from filetransfer.server.logs import PeerLines, RequestLog
+from filetransfer.server.process import return_free_memory
 from filetransfer.server.protocol import FileTransferProtocol
 from filetransfer.server.summaries import Summaries
 from filetransfer.server.turns import Turns
@@ -27,6 +28,9 @@ from filetransfer.wire.messages import Greeting, Unavailable
 SOFTWARE = f"filetransfer {__version__}"
 FEATURES = ("digests", "resume")
 """What this server promises; the words, and two more, are in docs/protocol.rst."""
+
+MIN_CROWD = 200
+"""When half of at least so many connections have ended, what they leave in memory is worth giving back."""
 
 _log = Logger()
 
@@ -79,6 +83,7 @@ class FileTransferFactory(Factory):
         self._put_off: dict[FileTransferProtocol, None] | None = None
         self.request_log: RequestLog | None = None
         self._number = 0
+        self._most = 0
         self._peer_lines = PeerLines(reactor)
         self._sweep = Sweep(reactor, lambda: self.connections, self._look)
 
@@ -128,6 +133,10 @@ class FileTransferFactory(Factory):
     def sweep(self) -> None:
         """Look at all connections, whether they keep their times; to be called once a second."""
         self._sweep.begin()
+        self._most = max(self._most, self.admission.count)
+        if self._most >= MIN_CROWD and self.admission.count <= self._most // 2:
+            self._most = self.admission.count
+            return_free_memory()
 
     def _look(self, connection: FileTransferProtocol, now: float) -> None:
         if connection.is_lost:

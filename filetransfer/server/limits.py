@@ -269,8 +269,8 @@ def _find_socket(transport: Any) -> Any:
 
 
 MAX_UNSENT_OCTETS = 1024 * 1024
-"""Octets that may wait in the kernel to be sent: of a peer that reads nothing it would hold 3.8 MiB. A GET of 1 GiB goes
-as fast as without it; with half of it, at 0.7 of that."""
+"""Octets that may wait in the kernel to be sent: for a peer that reads nothing it would hold 3.8 MiB. A GET of 1 GiB
+goes as fast as without it; with half of it, at 0.7 of that."""
 
 
 def limit_unsent(transport: Any) -> None:

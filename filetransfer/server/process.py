@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import time
 from typing import Any
 
-__all__ = ["raise_descriptor_limit", "use_monotonic_clock"]
+__all__ = ["raise_descriptor_limit", "return_free_memory", "use_monotonic_clock"]
+
+_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def use_monotonic_clock(reactor: Any) -> None:
@@ -29,3 +32,12 @@ def raise_descriptor_limit() -> int:
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
+
+
+def return_free_memory() -> None:
+    """Give the kernel back what the C library keeps of memory that is free; does nothing where that cannot be asked.
+
+    By itself it keeps what lies below anything still in use: of a crowd that had cost 24 MiB, all of it; so, 9.
+    """
+    if _malloc_trim is not None:  # pragma: no branch - musl has none
+        _malloc_trim(0)

@@ -16,8 +16,11 @@ from serving import Serving, serve, until
 from twistds import DEADLINE_SECONDS, Running, run_daemon
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
+from filetransfer.server import factory
 from filetransfer.server.addresses import NOWHERE, group_address
+from filetransfer.server.factory import MIN_CROWD
 from filetransfer.server.limits import MAX_LOOKS, Admission, Limits, Sweep, fit_connections
+from filetransfer.server.process import return_free_memory
 
 LIMITS = Limits(max_connections=8, max_connections_per_address=3, max_handshakes=2)
 
@@ -277,6 +280,23 @@ def test_sweep_of_many_takes_turns(threads: HeldThreads) -> None:
     sweep.begin()
     rig.turn()
     assert sorted(looked) == list(range(2 * MAX_LOOKS + 1))
+
+
+def test_memory_of_a_crowd_is_given_back(
+    threads: HeldThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[None] = []
+    monkeypatch.setattr(factory, "return_free_memory", lambda: given.append(None))
+    rig = Rig(threads)
+    peers = [rig.connect(UNIXAddress(b"")) for _ in range(MIN_CROWD)]
+    for count in (50, 50, 50, 50):
+        rig.factory.sweep()
+        for _ in range(count):
+            peers.pop().lose()
+    for _ in range(3):
+        rig.factory.sweep()
+    assert len(given) == 1
+    return_free_memory()
 
 
 def test_what_is_told_of_the_limits(threads: HeldThreads) -> None:
