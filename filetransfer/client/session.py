@@ -28,6 +28,7 @@ from filetransfer.client.destinations import (
     Stream,
     find_destination,
 )
+from filetransfer.client.doubts import ask_carefully
 from filetransfer.client.exchanges import (
     GetExchange,
     ListExchange,
@@ -67,6 +68,7 @@ from filetransfer.wire.messages import (
     List,
     MakeDirectory,
     Put,
+    Response,
     Stat,
     Statistics,
     Status,
@@ -383,7 +385,7 @@ class Session:
         check_path(old_name)
         check_path(new_name, about="to")
         request = Change(old_name, new_name, replace, if_match)
-        done = cast(Done, await self._conversation.submit(PlainExchange(request, "the change")))
+        done = cast(Done, await self._ask_carefully(request, "the change"))
         return done.etag
 
     async def copy(
@@ -393,7 +395,7 @@ class Session:
         check_path(name)
         check_path(new_name, about="to")
         request = Copy(name, new_name, replace, if_match)
-        done = cast(Done, await self._conversation.submit(PlainExchange(request, "the copy")))
+        done = cast(Done, await self._ask_carefully(request, "the copy"))
         return Transferred(done.size or 0, done.etag, is_durable=True)
 
     async def summary(
@@ -501,7 +503,7 @@ class Session:
             OutcomeUnknown: the connection was lost before the answer: it may have been removed.
         """
         request = Delete(check_path(name), recursive, if_match)
-        await self._conversation.submit(PlainExchange(request, "the removal"))
+        await self._ask_carefully(request, "the removal")
 
     async def make_directory(self, name: str, *, parents: bool = False) -> None:
         """Make a directory on the server.
@@ -516,8 +518,15 @@ class Session:
             OutcomeUnknown: the connection was lost before the answer, and ``parents`` was not said.
         """
         request = MakeDirectory(check_path(name), parents)
-        doubt = "" if parents else "the making of the directory"
-        await self._conversation.submit(PlainExchange(request, doubt))
+        if parents:
+            await self._conversation.submit(PlainExchange(request))
+        else:
+            await self._ask_carefully(request, "the making of the directory")
+
+    async def _ask_carefully(
+        self, request: Change | Copy | Delete | MakeDirectory, doubt: str
+    ) -> Response:
+        return await ask_carefully(self._conversation, request, doubt, self._tries)
 
     async def close(self) -> None:
         """Wait for what is under way, then say bye. A second call does nothing."""

@@ -123,6 +123,9 @@ class ClientEnd(Connection, Protocol):
     has_greeting: ClassVar[bool]
     """Whether the server says first who it is and what it can; requests may be sent before that."""
 
+    can_stat: ClassVar[bool]
+    """Whether it can be asked what is under a path."""
+
     needs_size: ClassVar[bool]
     """Whether a body can be sent only when its size is known."""
 
@@ -267,6 +270,7 @@ class _ClientOpening(_Opening):
 
     is_ready: ClassVar[bool] = False
     has_greeting: ClassVar[bool] = False
+    can_stat: ClassVar[bool] = False
     needs_size: ClassVar[bool] = True
     silence_seconds: ClassVar[float] = SILENCE_SECONDS
     may_end_with_silence: ClassVar[bool] = True

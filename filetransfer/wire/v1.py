@@ -267,6 +267,7 @@ class ClientCodec(_Codec):
 
     is_ready: ClassVar[bool] = True
     has_greeting: ClassVar[bool] = False
+    can_stat: ClassVar[bool] = False
     needs_size: ClassVar[bool] = True
 
     def __init__(self) -> None:

@@ -365,6 +365,7 @@ class ClientCodec(_Codec):
 
     is_ready: ClassVar[bool] = True
     has_greeting: ClassVar[bool] = True
+    can_stat: ClassVar[bool] = True
     needs_size: ClassVar[bool] = False
     silence_seconds: ClassVar[None] = None
     may_end_with_silence: ClassVar[bool] = False

@@ -25,6 +25,7 @@ from filetransfer.errors import (
     OutcomeUnknown,
     RemoteProtocolError,
     SourceChanged,
+    TransferInterrupted,
     TransferTimeout,
 )
 from filetransfer.wire.listing import encode_entry
@@ -449,10 +450,13 @@ def test_what_must_not_be_done_twice_is_not_repeated(
     asked, _ = ask_one(rig, server, ask(rig.session))
     rig.link.lose()
     rig.turn()
-    if not asked.is_over:
-        pytest.skip("it is looked at first")
-    assert isinstance(asked.error, OutcomeUnknown)
-    assert "may have been done" in str(asked.error)
+    # It is looked first whether it was done; of that, nothing more is heard.
+    for _ in range(TRIES):
+        again = ScriptedServer(rig.link)
+        assert {type(came.request) for came in again.read()} == {Stat}
+        rig.link.lose()
+        wait(rig)
+    assert isinstance(asked.error, TransferInterrupted)
 
 
 @pytest.mark.parametrize(
@@ -581,3 +585,69 @@ def test_a_large_file_is_sent_again_after_a_loss(
         assert again.read()[0].body == octets
     again.done(octets)
     assert asked.result.size == 200_000
+
+
+FILE = Status("file", 5, 1, 0o644, "e1")
+NONE = NotFound("not found")
+
+
+@pytest.mark.parametrize(
+    ("ask", "there", "is_repeated"),
+    [
+        (lambda session: session.change("a", "b"), [FILE, NONE], True),
+        (lambda session: session.change("a", "b"), [NONE, NONE], True),
+        (lambda session: session.change("a", "b"), [FILE, FILE], True),
+        (lambda session: session.change("a", "b", replace=True), [FILE, FILE], False),
+        (lambda session: session.change("a", "b"), [NONE, FILE], False),
+        (lambda session: session.copy("a", "b"), [NONE], True),
+        (lambda session: session.copy("a", "b"), [FILE], False),
+        (lambda session: session.delete("a"), [FILE], True),
+        (lambda session: session.make_directory("a"), [NONE], True),
+        (lambda session: session.make_directory("a"), [FILE], False),
+    ],
+    ids=map(str, range(10)),
+)
+def test_it_is_looked_first_whether_it_was_done(
+    rig: Rig, server: ScriptedServer, ask: Any, there: list[Any], is_repeated: bool
+) -> None:
+    asked, first = ask_one(rig, server, ask(rig.session))
+    rig.link.lose()
+    rig.turn()
+    again = ScriptedServer(rig.link)
+    for status in there:
+        (came,) = again.read()
+        assert isinstance(came.request, Stat)
+        again.answer(status)
+        rig.turn()
+    if not is_repeated:
+        assert isinstance(asked.error, OutcomeUnknown)
+        assert "may have been done" in str(asked.error)
+        return
+    (came,) = again.read()
+    assert came == first
+    again.answer(Done(5, "e2"))
+    assert asked.is_over
+    assert asked.error is None
+
+
+def test_a_file_that_is_gone_was_removed(rig: Rig, server: ScriptedServer) -> None:
+    asked, _ = ask_one(rig, server, rig.session.delete("a"))
+    rig.link.lose()
+    rig.turn()
+    again = ScriptedServer(rig.link)
+    again.read()
+    again.answer(NONE)
+    assert asked.is_over
+    assert asked.error is None
+
+
+def test_a_refusal_of_what_was_repeated_tells_nothing(rig: Rig, server: ScriptedServer) -> None:
+    asked, _ = ask_one(rig, server, rig.session.change("a", "b"))
+    rig.link.lose()
+    rig.turn()
+    again = ScriptedServer(rig.link)
+    for answer in (FILE, NONE, NONE):
+        again.read()
+        again.answer(answer)
+        rig.turn()
+    assert isinstance(asked.error, OutcomeUnknown)
