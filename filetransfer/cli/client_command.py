@@ -8,7 +8,7 @@ import click
 
 from filetransfer.cli.documented import DocumentedCommand
 from filetransfer.cli.invocation import Invocation
-from filetransfer.cli.options import COMMON, find_key
+from filetransfer.cli.options import COMMON, TRANSFER, find_key
 
 
 class ClientCommand(DocumentedCommand):
@@ -20,7 +20,9 @@ class ClientCommand(DocumentedCommand):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.params = [*COMMON, *self.params]
+        own = [each for each in self.params if each not in TRANSFER.values()]
+        shared = [each for each in self.params if each in TRANSFER.values()]
+        self.params = [*COMMON, *own, *shared]
 
     def invoke(self, ctx: click.Context) -> Any:
         """See :class:`click.Command`: with the invocation that all the options together make."""

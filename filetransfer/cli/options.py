@@ -57,6 +57,11 @@ def _choose_profile(context: click.Context, _: click.Parameter, name: str | None
     return profile.name or None
 
 
+def _read_names(_: click.Context, __: click.Parameter, file: Any) -> tuple[str, ...]:
+    """Give the names in a file, one a line; blank lines are none."""
+    return tuple(name for line in file or () if (name := line.rstrip("\r\n")))
+
+
 def read_profile(profile: Profile) -> dict[str, Any]:
     """Give the values that a profile has, by the names of parameters. Raises ValueError: one of them is none."""
     known = {find_name(each): each for each in PROFILED}
@@ -176,6 +181,13 @@ TRANSFER: Mapping[str, click.Option] = {
     find_key(each): each
     for each in (
         EnvironmentOption(
+            ["--files-from"],
+            metavar="FILE",
+            type=click.File(errors="surrogateescape", lazy=False),
+            callback=_read_names,
+            help="Take further names from this file, one a line; - is standard input.",
+        ),
+        EnvironmentOption(
             ["--if-match"],
             metavar="ETAG",
             help="Do it only if the file on the server has this etag; stat shows it.",
@@ -219,7 +231,7 @@ TRANSFER: Mapping[str, click.Option] = {
 }
 """Those that several commands have, by the names of their parameters."""
 
-_OF_ONE_RUN = frozenset({"profile", "if_match"})
+_OF_ONE_RUN = frozenset({"profile", "if_match", "files_from"})
 
 PROFILED: tuple[click.Option, ...] = tuple(
     each for each in (*COMMON, *TRANSFER.values()) if find_key(each) not in _OF_ONE_RUN

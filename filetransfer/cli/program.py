@@ -40,9 +40,17 @@ COMMANDS = {
 
 ALIASES = {"mv": "change"}
 
+_EXAMPLES = (
+    "ft-client put report.csv",
+    "ft-client --server files.example.org get report.csv",
+    "ft-client cp report.csv :2024/",
+    "ft-client sync photos :photos",
+    "ft-client help put",
+)
+
 _ENVIRONMENT = (
     "Every option can be set in the environment: FT_SERVER for --server, FT_CONNECT_TIMEOUT for "
-    "--connect-timeout, and so on."
+    "--connect-timeout, and so on; and most of them in a profile: see ft-client help config."
 )
 
 
@@ -64,7 +72,10 @@ class CommandTable(click.Group):
         return found
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table of exit statuses, and how to set options in the environment."""
+        """Write examples, the table of exit statuses, and how to set options in the environment."""
+        with formatter.section("Examples"):
+            for example in _EXAMPLES:
+                formatter.write(" " * formatter.current_indent + example + "\n")
         with formatter.section("Exit status"):
             formatter.write_dl([(str(status.value), status.meaning) for status in ExitStatus])
         formatter.write_paragraph()
@@ -84,6 +95,7 @@ class CommandTable(click.Group):
 def ft_client(context: click.Context, /, **_: object) -> int:
     """Store files on a filetransfer server, and fetch them from there.
 
+    These options may stand before the command or after it; ft-client help COMMAND tells of its own.
     Without a command, at a terminal, it asks for commands at a prompt.
     """
     context.obj = begin_command_line(choose_settings(context))

@@ -60,6 +60,20 @@ def test_get_several_files(server: PlainServer, tmp_path: Path) -> None:
     assert server.connections == 1
 
 
+def test_names_from_a_file(server: PlainServer, tmp_path: Path) -> None:
+    server.files = {"a": b"a", "b": b"b", "c": b"c"}
+    (tmp_path / "list").write_text("a\n\nb\n")
+    ran = ft_client("get", "--files-from", "list", "c", cwd=tmp_path, server=server.address)
+    assert ran.status == 0
+    assert list_names(tmp_path) == ["a", "b", "c", "list"]
+    server.files.clear()
+    ran = ft_client("put", "--files-from", "-", cwd=tmp_path, server=server.address, given=b"a\nb")
+    assert ran.status == 0
+    assert server.files == {"a": b"a", "b": b"b"}
+    ran = ft_client("put", "--files-from", "missing", cwd=tmp_path, server=server.address)
+    assert ran.status == 2
+
+
 def test_get_into_a_directory(server: PlainServer, tmp_path: Path) -> None:
     server.files = {"a": b"a", "d/b": b"b"}
     (tmp_path / "t").mkdir()
@@ -125,6 +139,16 @@ def test_help_explains_a_command(tmp_path: Path, command: str) -> None:
     assert explained.output == asked.output
     assert asked.output.startswith(f"Usage: ft-client {command} ")
     assert "Examples:\n  " in asked.output
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_the_list_of_commands_is_readable(tmp_path: Path, columns: str) -> None:
+    text = ft_client("--help", cwd=tmp_path, COLUMNS=columns).output
+    listed = text[text.index("Commands:") : text.index("Examples:")]
+    # click ends so what it had to cut short.
+    assert "..." not in listed
+    assert len(listed.splitlines()) == len(COMMANDS) + 2
+    assert max(map(len, text.splitlines())) <= 100
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["version"]])

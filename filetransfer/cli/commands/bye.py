@@ -10,6 +10,7 @@ from filetransfer.cli.exit_status import ExitStatus
 
 @click.command(
     cls=ClientCommand,
+    short_help="End a conversation.",
     examples=[
         "ft-client bye",
     ],

@@ -13,6 +13,7 @@ from filetransfer.cli.options import TRANSFER, option
 
 @click.command(
     cls=ClientCommand,
+    short_help="Give a file on the server another name; also: mv.",
     examples=[
         "ft-client change draft.txt final.txt",
         "ft-client change --replace new.db current.db",

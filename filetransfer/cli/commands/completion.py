@@ -14,6 +14,7 @@ _VARIABLE = "_FT_CLIENT_COMPLETE"
 
 @click.command(
     cls=ClientCommand,
+    short_help="Print what makes a shell complete names.",
     examples=[
         'eval "$(ft-client completion bash)"                       # in ~/.bashrc',
         'eval "$(ft-client completion zsh)"                        # in ~/.zshrc',

@@ -21,6 +21,7 @@ from filetransfer.cli.profiles import Profiles, find_settings_file
 
 @click.command(
     cls=ClientCommand,
+    short_help="Show settings, and where they are from.",
     examples=[
         "ft-client config show",
         "ft-client config show --profile work",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=LocationsCommand,
+    short_help="Copy files to the server, from it, or on it.",
     examples=[
         "ft-client cp report.csv :2024/report.csv",
         "ft-client cp *.csv :2024/",

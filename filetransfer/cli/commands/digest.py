@@ -21,6 +21,7 @@ STANDARD_INPUT = "-"
 
 @click.command(
     cls=ClientCommand,
+    short_help="Print or check digests of files on the server.",
     examples=[
         "ft-client digest report.csv",
         "ft-client digest '2024/**/*.csv' > SHA256SUMS",

@@ -23,6 +23,7 @@ STANDARD_OUTPUT = "-"
 
 @click.command(
     cls=ClientCommand,
+    short_help="Fetch files from the server.",
     examples=[
         "ft-client get report.csv",
         "ft-client get 2024/report.csv -o last-year.csv",
@@ -31,6 +32,7 @@ STANDARD_OUTPUT = "-"
         "ft-client get notes.tar - | tar x",
     ],
     params=[
+        TRANSFER["files_from"],
         TRANSFER["include"],
         TRANSFER["exclude"],
         TRANSFER["preserve"],
@@ -39,7 +41,7 @@ STANDARD_OUTPUT = "-"
         TRANSFER["durability"],
     ],
 )
-@click.argument("names", metavar="NAME...", nargs=-1, required=True, type=NameType())
+@click.argument("names", metavar="NAME...", nargs=-1, type=NameType())
 @option(
     "-o",
     "--output",
@@ -53,6 +55,7 @@ def get(
     names: tuple[str, ...],
     output: str | None,
     recursive: bool,
+    files_from: tuple[str, ...],
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     preserve: bool,
@@ -66,6 +69,9 @@ def get(
     all files that it matches: *, ? and [...] for characters, ** for any number of directories. A
     last NAME of - writes to standard output.
     """
+    names = (*names, *files_from)
+    if not names:
+        raise click.UsageError("Missing argument 'NAME...'.")
     if output is None and len(names) > 1 and names[-1] == STANDARD_OUTPUT:
         names, output = names[:-1], STANDARD_OUTPUT
     names = tuple(name.rstrip("/") for name in names)

@@ -12,6 +12,7 @@ from filetransfer.cli.invocation import Invocation, Work
 @click.command(
     "help",
     cls=ClientCommand,
+    short_help="Ask what the server can do, or explain a command.",
     examples=[
         "ft-client help",
         "ft-client help put",

@@ -21,6 +21,7 @@ _TRIPS = 5
 
 @click.command(
     cls=ClientCommand,
+    short_help="Show what is known of the server.",
     examples=[
         "ft-client info",
         "ft-client info --server files.example.org --json",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=ClientCommand,
+    short_help="List a directory on the server.",
     examples=[
         "ft-client ls",
         "ft-client ls -l 2024",

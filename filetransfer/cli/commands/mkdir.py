@@ -13,6 +13,7 @@ from filetransfer.cli.options import option
 
 @click.command(
     cls=ClientCommand,
+    short_help="Make directories on the server.",
     examples=[
         "ft-client mkdir 2024",
         "ft-client mkdir -p 2024/figures/drafts",

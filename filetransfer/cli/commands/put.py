@@ -15,6 +15,7 @@ STANDARD_INPUT = "-"
 
 @click.command(
     cls=ClientCommand,
+    short_help="Store files on the server.",
     examples=[
         "ft-client put report.csv figures/map.png",
         "ft-client put report.csv --as 2024/report.csv",
@@ -22,6 +23,7 @@ STANDARD_INPUT = "-"
         "tar c notes | ft-client put - notes.tar",
     ],
     params=[
+        TRANSFER["files_from"],
         TRANSFER["include"],
         TRANSFER["exclude"],
         TRANSFER["follow"],
@@ -31,7 +33,7 @@ STANDARD_INPUT = "-"
         TRANSFER["if_match"],
     ],
 )
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.argument("files", metavar="FILE...", nargs=-1, type=click.Path())
 @option("--as", "name", metavar="NAME", help="Store the one FILE under this name.")
 @option("-r", "--recursive", is_flag=True, help="Store directories with all that is in them.")
 @click.pass_obj
@@ -40,6 +42,7 @@ def put(
     files: tuple[str, ...],
     name: str | None,
     recursive: bool,
+    files_from: tuple[str, ...],
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     follow: bool,
@@ -53,6 +56,9 @@ def put(
     A file of that name on the server is replaced, whole and at once. - is standard input, followed
     by the NAME to store it under. With -r, a directory keeps its name, and --as gives it another.
     """
+    files = (*files, *files_from)
+    if not files:
+        raise click.UsageError("Missing argument 'FILE...'.")
     if name is None and len(files) == 2 and files[0] == STANDARD_INPUT:
         name = files[1]
         files = files[:1]

@@ -16,6 +16,7 @@ from filetransfer.cli.options import TRANSFER, option
 
 @click.command(
     cls=ClientCommand,
+    short_help="Remove files and directories on the server.",
     examples=[
         "ft-client rm draft.txt '*.tmp'",
         "ft-client rm -r 2019",

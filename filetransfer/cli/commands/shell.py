@@ -12,6 +12,7 @@ from filetransfer.cli.invocation import Invocation
 
 @click.command(
     cls=ClientCommand,
+    short_help="Do commands from a script, or at a prompt.",
     examples=[
         "ft-client shell",
         "ft-client shell nightly.ft",

@@ -13,6 +13,7 @@ from filetransfer.cli.names_completion import NameType
 
 @click.command(
     cls=ClientCommand,
+    short_help="Show what is known of a file on the server.",
     examples=[
         "ft-client stat report.csv",
         "ft-client stat --json report.csv",

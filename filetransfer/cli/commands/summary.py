@@ -28,6 +28,7 @@ _LABELS = {
 
 @click.command(
     cls=ClientCommand,
+    short_help="Print statistics of a file of numbers.",
     examples=[
         "ft-client summary measurements.csv",
         "ft-client summary weather.csv --column temperature --delimiter ';'",

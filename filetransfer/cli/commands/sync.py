@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=LocationsCommand,
+    short_help="Make one tree as another is.",
     examples=[
         "ft-client sync photos :photos",
         "ft-client sync -n --delete photos work:photos",

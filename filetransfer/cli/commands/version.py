@@ -12,6 +12,7 @@ from filetransfer.cli.invocation import Invocation
 
 @click.command(
     cls=ClientCommand,
+    short_help="Print the version of this program.",
     examples=[
         "ft-client version",
     ],
