@@ -408,8 +408,12 @@ class FileTransferProtocol(Protocol):
         """Stop listening to a peer that breaks the rules; what it asked before that is still answered."""
         self._failure = failure
         self.factory.log_peer(self, "{peer}: failed: {reason}", reason=str(failure))
-        if self._receiving is not None:
-            self._receiving.interrupt()
+        receiving, is_answered = self._receiving, self._receiving not in self._exchanges
+        if receiving is None or is_answered:
+            # It was refused before its body had ended, and nobody waits for the rest.
+            self._receiving = None
+        else:
+            receiving.interrupt()
 
     def _submit_commits(self) -> None:
         if self._commits:

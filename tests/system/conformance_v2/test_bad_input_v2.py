@@ -451,6 +451,28 @@ def test_refused_before_the_body_has_ended(town: Daemon) -> None:
         assert talk.answers_until_the_end() == []
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [b"", b"the r", b"est" + say_chunk(b"x")[:3], b"\xff" * 100, bytes(3), bytes(7) + b"\xc0"],
+    ids=bytes.hex,
+)
+def test_broken_off_after_it_was_refused(town: Daemon, rest: bytes) -> None:
+    """There is nothing more to say, neither to the peer nor in the log."""
+    octets = ask(HELP) + ask(PUT, {"path": "none/x", "size": 100}, (8).to_bytes(4, "big"))
+    with Talk(town.port) as talk:
+        talk.send(octets)
+        assert [answer.error for answer in talk.answers(2)] == [None, "not-found"]
+        talk.send(rest)
+        talk.half_close()
+        assert talk.answers_until_the_end() == []
+    with Talk(town.port) as talk:
+        talk.send(octets)
+        assert talk.answers(2)[1].error == "not-found"
+        talk.send(rest)
+        talk.reset()
+    assert len(converse(town.port, ask(HELP))) == 1
+
+
 def test_a_session_in_any_split(town: Daemon) -> None:
     """Requests of all kinds, refused and done; every split gives the same."""
     octets = (
