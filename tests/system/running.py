@@ -25,7 +25,7 @@ class Daemon:
     """A running daemon on a free loopback port. Use it as a context manager.
 
     Args:
-        directory: an empty directory, for the root (``root`` below it) and the working directory.
+        directory: for the root (``root`` below it) and the working directory: empty, or left by a daemon before.
         options: further ones of ``twistd filetransfer``.
 
     Attributes:
@@ -36,7 +36,7 @@ class Daemon:
 
     def __init__(self, directory: Path, *options: str) -> None:
         self.root = directory / "root"
-        self.root.mkdir()
+        self.root.mkdir(exist_ok=True)
         self.port = 0
         self._log: list[str] = []
         self._has_more = threading.Condition()
@@ -104,6 +104,12 @@ class Daemon:
             raise
         finally:
             self._reader.join(DEADLINE_SECONDS)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self._process.kill()
+        self._process.wait(DEADLINE_SECONDS)
+        self._reader.join(DEADLINE_SECONDS)
 
     def clear_root(self) -> None:
         """Remove all that is visible."""

@@ -458,7 +458,8 @@ def test_refused_before_the_body_has_ended(town: Daemon) -> None:
 )
 def test_broken_off_after_it_was_refused(town: Daemon, rest: bytes) -> None:
     """There is nothing more to say, neither to the peer nor in the log."""
-    octets = ask(HELP) + ask(PUT, {"path": "none/x", "size": 100}, (8).to_bytes(4, "big"))
+    head = {"path": "none/x", "size": 10_000_000}
+    octets = ask(HELP) + ask(PUT, head, (8).to_bytes(4, "big"))
     with Talk(town.port) as talk:
         talk.send(octets)
         assert [answer.error for answer in talk.answers(2)] == [None, "not-found"]
