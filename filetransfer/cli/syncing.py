@@ -14,7 +14,7 @@ from filetransfer.cli.moving import Getting, Putting
 from filetransfer.cli.transfers import transfer_all
 from filetransfer.cli.trees import Tree, get_leaves, join, put_leaves, read_local
 from filetransfer.client.comparing import Plan, compare
-from filetransfer.client.trees import Leaf, Selection, list_tree
+from filetransfer.client.walking import Leaf, Selection, list_tree
 from filetransfer.digests import DEFAULT_ALGORITHM, start_digest
 from filetransfer.errors import LocalProtocolError, NotEmpty, NotFound
 from filetransfer.store.stable import Durability

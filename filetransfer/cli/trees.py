@@ -10,7 +10,7 @@ from filetransfer.cli.exit_status import combine, find_status
 from filetransfer.cli.invocation import Work
 from filetransfer.cli.moving import Getting, Pair, Putting, get_files, put_files
 from filetransfer.cli.transfers import transfer_all
-from filetransfer.client.trees import EVERYTHING, Leaf, Selection, list_tree, walk_local
+from filetransfer.client.walking import EVERYTHING, Leaf, Selection, list_tree, walk_local
 from filetransfer.errors import SourceChanged
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-from filetransfer.client.trees import Leaf
+from filetransfer.client.walking import Leaf
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 
 from filetransfer.digests import DEFAULT_ALGORITHM, start_digest
 from filetransfer.errors import DigestMismatch, RequestRefused
-from filetransfer.store.beneath import HeldDirectory
+from filetransfer.store.beneath import HeldDirectory, Root
 from filetransfer.store.stable import Durability, choose_storage
 from filetransfer.store.terms import check_replaceable
 from filetransfer.store.upload import LocalUpload, Progress
@@ -100,9 +100,13 @@ class PathDestination:
         self.parent, self.name = os.path.split(path)
         self.is_durable = durability == "full"
 
+    def open_parent(self) -> int:
+        """Give a new descriptor of its directory. Raises OSError."""
+        return os.open(self.parent, _OPEN_DIRECTORY)
+
     def begin(self, part: str | None = None, progress: Progress | None = None) -> LocalUpload:
         """Begin to write it, or go on with a part that was kept, as far as it has come. Raises OSError."""
-        return self.begin_in(os.open(self.parent, _OPEN_DIRECTORY), part, progress)
+        return self.begin_in(self.open_parent(), part, progress)
 
     def begin_in(
         self, parent: int, part: str | None = None, progress: Progress | None = None
@@ -121,8 +125,30 @@ class PathDestination:
             raise explain_locally(refusal, self.path) from refusal
 
 
+class BeneathDestination(PathDestination):
+    """A file that will be published below a directory, and never outside of it.
+
+    Args:
+        root: the directory.
+        root_path: its path, absolute, for messages.
+        path: of the file in it, components joined by ``/``.
+        durability: as for :class:`PathDestination`.
+    """
+
+    __slots__ = ("_inner", "_root")
+
+    def __init__(self, root: Root, root_path: str, path: str, durability: Durability) -> None:
+        super().__init__(os.path.join(root_path, path), durability)
+        self._root = root
+        self._inner = path.rpartition("/")[0]
+
+    def open_parent(self) -> int:
+        """See :meth:`PathDestination.open_parent`; no symbolic link is followed on the way."""
+        return self._root.open(self._inner, _OPEN_DIRECTORY)
+
+
 def find_destination(
-    local: LocalDestination, durability: Durability
+    local: LocalDestination | PathDestination, durability: Durability
 ) -> PathDestination | Stream | Callable[[], Stream]:
     """Look at where something is to be written.
 
@@ -132,6 +158,8 @@ def find_destination(
     Raises:
         OSError: it is a directory, its directory is missing or may not be written to.
     """
+    if isinstance(local, PathDestination):
+        return local
     if isinstance(local, int):
         return Stream(lambda octets: os.write(local, octets), lambda: None)
     if not isinstance(local, str | os.PathLike):
@@ -268,7 +296,7 @@ class Delivery:
         """Bring the octets to where they are safe; any thread. A failure is noted in ``error``."""
         try:
             if self._upload is None:
-                parent = os.dup(parents.open(self.destination.parent))
+                parent = os.dup(parents.open(self.destination))
                 self._upload = self.destination.begin_in(parent)
                 self._upload.write(self._octets)
             for digests in self._digests:
@@ -305,15 +333,17 @@ class _Parents:
     """The directories of one batch, each opened once."""
 
     def __init__(self) -> None:
-        self._descriptors: dict[str, int] = {}
+        self._descriptors: dict[tuple[type[PathDestination], str], int] = {}
         self._lock = threading.Lock()
 
-    def open(self, path: str) -> int:
-        """Give the descriptor of a directory; any thread. Raises OSError."""
+    def open(self, destination: PathDestination) -> int:
+        """Give the descriptor of a file's directory; any thread. Raises OSError."""
+        # What was opened with links on the way must not serve those who follow none.
+        place = (type(destination), destination.parent)
         with self._lock:
-            descriptor = self._descriptors.get(path)
+            descriptor = self._descriptors.get(place)
             if descriptor is None:
-                descriptor = self._descriptors[path] = os.open(path, _OPEN_DIRECTORY)
+                descriptor = self._descriptors[place] = destination.open_parent()
             return descriptor
 
     def close(self) -> None:
@@ -388,8 +418,10 @@ class Publisher:
                 if len(durable) <= 1 or not delivery.destination.is_durable:
                     delivery.prepare(parents)
                 delivery.publish()
-            for path in {delivery.destination.parent for delivery in durable}:
-                _sync_parent(path, parents, durable)
+            for destination in {
+                each.destination.parent: each.destination for each in durable
+            }.values():
+                _sync_parent(destination, parents, durable)
         finally:
             parents.close()
 
@@ -408,10 +440,12 @@ def _prepare_share(share: list[Delivery], parents: _Parents) -> None:
         delivery.prepare(parents)
 
 
-def _sync_parent(path: str, parents: _Parents, deliveries: list[Delivery]) -> None:
+def _sync_parent(
+    destination: PathDestination, parents: _Parents, deliveries: list[Delivery]
+) -> None:
     try:
-        os.fsync(parents.open(path))
+        os.fsync(parents.open(destination))
     except OSError as error:
         for delivery in deliveries:
-            if delivery.destination.parent == path and delivery.error is None:
+            if delivery.destination.parent == destination.parent and delivery.error is None:
                 delivery.error = error

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
@@ -53,6 +53,10 @@ from filetransfer.wire.messages import (
 Progress = Callable[[int, int], None]
 """Told how many octets of a file have moved, and how many it has, of a stream how many that are so far; from the start
 again when the transfer is repeated."""
+
+Preserve = bool | Literal["modified"]
+"""What a file keeps of what it is where it comes from: True for its time of modification and its mode, ``"modified"``
+for the time only."""
 
 Result = TypeVar("Result")
 
@@ -210,7 +214,7 @@ class PutExchange(Exchange[Transferred]):
     __slots__ = ("_preserves", "_request", "_source")
 
     def __init__(
-        self, source: Source, request: Put, preserves: bool, progress: Progress | None
+        self, source: Source, request: Put, preserves: Preserve, progress: Progress | None
     ) -> None:
         super().__init__(progress)
         self._source = source
@@ -231,7 +235,8 @@ class PutExchange(Exchange[Transferred]):
             request.size = request.offset + body.size
             if self._preserves:
                 request.modified = request.modified or body.modified
-                request.mode = body.mode if request.mode is None else request.mode
+            if self._preserves is True and request.mode is None:
+                request.mode = body.mode
             self.begin_body(body.size, request.offset)
         return request, body
 
@@ -296,7 +301,7 @@ class GetExchange(Exchange[Transferred]):
         request: Get,
         destination: PathDestination | Stream,
         publisher: Publisher,
-        preserves: bool,
+        preserves: Preserve,
         progress: Progress | None,
         keeper: Keeper | None = None,
     ) -> None:
@@ -457,10 +462,15 @@ class GetExchange(Exchange[Transferred]):
                 cast(PathDestination, self._destination),
                 self._published,
                 digests=digests,
-                attributes=Attributes(content.modified, content.mode) if self._preserves else None,
+                attributes=self._choose_attributes(content),
                 **what,
             )
         )
+
+    def _choose_attributes(self, content: Content) -> Attributes | None:
+        if not self._preserves:
+            return None
+        return Attributes(content.modified, content.mode if self._preserves is True else None)
 
     def _list_digests(self, content: Content, end: BodyEnd) -> Sequence[Digests]:
         """Give all that the server says of the digest of what it sent."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from filetransfer.client.local_trees import order
 from filetransfer.client.patterns import find_names, is_pattern
-from filetransfer.errors import NotDirectory
+from filetransfer.client.selection import EVERYTHING, Selection
+from filetransfer.errors import NotDirectory, RemoteProtocolError
 from filetransfer.wire.messages import Entry, Status
 
 if TYPE_CHECKING:
@@ -50,6 +53,48 @@ async def _list_directory_or_file(
             yield entry, name
     except NotDirectory:
         yield make_entry(name, await session.stat(name)), ""
+
+
+async def list_tree(
+    session: Session, directory: str, selection: Selection = EVERYTHING
+) -> AsyncIterator[Entry]:
+    """List all that is meant of what is in a directory, however deep, for those who will write it down here.
+
+    Args:
+        session: with the server.
+        directory: its path; empty for the root.
+        selection: what is meant.
+
+    Yields:
+        Each entry, with its path in the directory; in the order of :func:`~filetransfer.client.local_trees.order`.
+
+    Raises:
+        RequestRefused, TransferInterrupted: as for :meth:`Session.list`.
+        RemoteProtocolError: besides, something is listed twice, not in order, or in what is no directory.
+    """
+    start = len(directory) + 1 if directory else 0
+    last = ""
+    above: list[str] = []
+    left_out = "/"
+    async for entry in session.list(directory or None, recursive=True):
+        path = entry.path[start:]
+        if order(path) <= order(last):
+            raise RemoteProtocolError("the server lists something twice, or not in order")
+        last = path
+        parent = path.rpartition("/")[0]
+        while above and above[-1] != parent:
+            above.pop()
+        if parent and not above:
+            raise RemoteProtocolError("the server lists something in what is no directory")
+        if entry.kind == "directory":
+            above.append(path)
+        if path.startswith(left_out):
+            continue
+        is_meant = selection.has_directory if entry.kind == "directory" else selection.has_file
+        if is_meant(path):
+            yield replace(entry, path=path)
+        elif entry.kind == "directory":
+            left_out = f"{path}/"
 
 
 def make_entry(path: str, status: Status) -> Entry:

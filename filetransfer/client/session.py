@@ -33,6 +33,7 @@ from filetransfer.client.exchanges import (
     GetExchange,
     ListExchange,
     PlainExchange,
+    Preserve,
     Progress,
     PutExchange,
     Transferred,
@@ -120,6 +121,7 @@ class Session:
         self.server = connector.server
         self._connector = connector
         self._clock = clock
+        self._timeout_seconds = timeout_seconds
         self._tries = tries
         self._journal = Journal(find_state_directory())
         self._conversation = Conversation(
@@ -174,7 +176,7 @@ class Session:
         *,
         modified: int | None = None,
         mode: int | None = None,
-        preserve: bool = False,
+        preserve: Preserve = False,
         parents: bool = False,
         if_match: str | None = None,
         if_none_match: bool = False,
@@ -190,7 +192,7 @@ class Session:
             name: on the server; the last component of the path when it is None.
             modified: the time of modification that it gets there, in nanoseconds since 1970 UTC.
             mode: the permission bits that it gets there, 0 to 0o777.
-            preserve: give it those of the local file, where nothing else is said.
+            preserve: give it those of the local file, where nothing else is said; ``"modified"``: only the time.
             parents: make the directories that are missing on the way.
             if_match: replace only a file that has this etag.
             if_none_match: replace nothing.
@@ -244,7 +246,7 @@ class Session:
         return self._has_feature(FEATURE)
 
     async def _resume_put(
-        self, path: str, request: Put, preserve: bool, progress: Progress | None
+        self, path: str, request: Put, preserve: Preserve, progress: Progress | None
     ) -> Transferred:
         return await ResumableUpload(
             self._conversation,
@@ -275,12 +277,12 @@ class Session:
     async def get(
         self,
         name: str,
-        local: LocalDestination | None = None,
+        local: LocalDestination | PathDestination | None = None,
         *,
         offset: int = 0,
         count: int | None = None,
         if_match: str | None = None,
-        preserve: bool = False,
+        preserve: Preserve = False,
         durability: Durability = "full",
         resume: bool = True,
         progress: Progress | None = None,
@@ -295,7 +297,8 @@ class Session:
             offset: of the first octet wanted, >= 0.
             count: how many octets are wanted, >= 0; all there are from ``offset`` on when it is None.
             if_match: fetch it only if it has this etag.
-            preserve: give it the time of modification and the mode that it has on the server.
+            preserve: give it the time of modification and the mode that it has on the server; ``"modified"``: only
+                the time.
             durability: ``full``: a power cut after this returns does not take the file away; ``none``: it may.
             resume: whether a large file that is cut off is gone on with where it was, also by a later run of the
                 program; what there is of it stays beside ``local`` until then.
@@ -327,7 +330,7 @@ class Session:
         self,
         request: Get,
         destination: PathDestination | Stream,
-        preserve: bool,
+        preserve: Preserve,
         progress: Progress | None,
     ) -> Transferred:
         publisher = self._conversation.publisher
@@ -339,7 +342,7 @@ class Session:
         self,
         request: Get,
         destination: PathDestination,
-        preserve: bool,
+        preserve: Preserve,
         progress: Progress | None,
     ) -> Transferred:
         return await ResumableDownload(
@@ -527,6 +530,12 @@ class Session:
         self, request: Change | Copy | Delete | MakeDirectory, doubt: str
     ) -> Response:
         return await ask_carefully(self._conversation, request, doubt, self._tries)
+
+    def begin_another(self) -> Session:
+        """Give another session with the same server, for transfers beside those of this one; it is ended by itself."""
+        return Session(
+            self._connector, self._clock, timeout_seconds=self._timeout_seconds, tries=self._tries
+        )
 
     async def close(self) -> None:
         """Wait for what is under way, then say bye. A second call does nothing."""

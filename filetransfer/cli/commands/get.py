@@ -98,7 +98,7 @@ def get(
             if not recursive:
                 return await get_files(work, pairs, getting)
             from filetransfer.cli.trees import get_trees
-            from filetransfer.client.trees import Selection
+            from filetransfer.client.walking import Selection
 
             return await get_trees(work, pairs, getting, Selection(include, exclude))
 

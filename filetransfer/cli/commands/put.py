@@ -79,7 +79,7 @@ def put(
 
     async def put_all(work: Work) -> int:
         from filetransfer.cli.trees import put_trees
-        from filetransfer.client.trees import Selection
+        from filetransfer.client.walking import Selection
 
         return await put_trees(work, pairs, putting, Selection(include, exclude), follow=follow)
 

@@ -70,7 +70,7 @@ def sync(
 
     async def act(work: Work) -> int:
         from filetransfer.cli.syncing import Syncing, sync_trees
-        from filetransfer.client.trees import Selection
+        from filetransfer.client.walking import Selection
 
         syncing = Syncing(
             Selection(include, exclude),
