@@ -7,7 +7,8 @@ with the session that is open there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -17,7 +18,7 @@ from filetransfer.cli.exit_status import ExitStatus, find_status
 if TYPE_CHECKING:
     import click
 
-    from filetransfer.cli.progress import Progress
+    from filetransfer.cli.progress import Bar, Progress
     from filetransfer.cli.settings import Settings
     from filetransfer.client import Session
 
@@ -33,12 +34,37 @@ class Work:
         session: with the server.
         console: says things.
         progress: is told of what moves.
+        keeps_parts: whether what is cut off may be gone on with.
+        goes_on: whether something was cut off that the next run goes on with.
     """
 
     command: str
     session: Session
     console: Console
     progress: Progress
+    keeps_parts: bool = False
+    goes_on: bool = False
+
+    @contextmanager
+    def moving(self, label: str) -> Iterator[Bar]:
+        """Give the bar of a file, while it moves. ``label``: what to call it."""
+        from twisted.internet.defer import CancelledError
+
+        bar = self.progress.begin(label)
+        try:
+            yield bar
+        except CancelledError:
+            self.goes_on |= self._can_go_on(bar)
+            raise
+        finally:
+            self.progress.end(bar)
+
+    def _can_go_on(self, bar: Bar) -> bool:
+        from filetransfer.client.resuming import FEATURE, MIN_OCTETS
+
+        info = self.session.server_info
+        has_parts = info is not None and FEATURE in info.features and bar.size >= MIN_OCTETS
+        return self.keeps_parts and has_parts and bar.moved > 0
 
     async def attempt(self, subject: str, doing: Coroutine[Any, Any, None]) -> int:
         """Do one thing; an error is said, and gives the status."""

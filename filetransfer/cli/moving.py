@@ -33,6 +33,7 @@ class Putting:
         parents: make missing directories.
         no_clobber: replace nothing.
         if_match: replace only the file that has this etag.
+        resume: go on with what was cut off, and keep what is.
         is_tree: the files were found in a tree: one that is missing has vanished since.
     """
 
@@ -40,6 +41,7 @@ class Putting:
     parents: bool = False
     no_clobber: bool = False
     if_match: str | None = None
+    resume: bool = True
     is_tree: bool = False
 
 
@@ -48,17 +50,18 @@ async def put_files(work: Work, pairs: Sequence[Pair], putting: Putting) -> int:
 
     async def put_one(pair: Pair) -> None:
         file, name = pair
-        bar = work.progress.begin(file)
         try:
-            stored = await work.session.put(
-                0 if file == STANDARD_STREAM else file,
-                name,
-                preserve=putting.preserve,
-                parents=putting.parents,
-                if_match=putting.if_match,
-                if_none_match=putting.no_clobber,
-                progress=bar,
-            )
+            with work.moving(file) as bar:
+                stored = await work.session.put(
+                    0 if file == STANDARD_STREAM else file,
+                    name,
+                    preserve=putting.preserve,
+                    parents=putting.parents,
+                    if_match=putting.if_match,
+                    if_none_match=putting.no_clobber,
+                    resume=putting.resume,
+                    progress=bar,
+                )
         except FileNotFoundError as error:
             if putting.is_tree:
                 raise SourceChanged("it vanished before it was read") from error
@@ -70,10 +73,9 @@ async def put_files(work: Work, pairs: Sequence[Pair], putting: Putting) -> int:
                 f"the directory of {name} is missing on {work.session.server}; --parents makes it"
             )
             raise NotFound(text, about="to") from refusal
-        finally:
-            work.progress.end(bar)
         note_move(work, file, name, describe_stored(work.session, stored))
 
+    work.keeps_parts = putting.resume and all(file != STANDARD_STREAM for file, _ in pairs)
     work.progress.expect(len(pairs), _add_sizes([file for file, _ in pairs]))
     return await transfer_all(work, pairs, lambda pair: pair[0], put_one)
 
@@ -98,12 +100,14 @@ class Getting:
         preserve: keep times and modes.
         no_clobber: replace nothing.
         if_match: fetch only the file that has this etag.
+        resume: go on with what was cut off, and keep what is.
     """
 
     durability: Durability = "full"
     preserve: bool = False
     no_clobber: bool = False
     if_match: str | None = None
+    resume: bool = True
 
 
 async def get_files(work: Work, pairs: Sequence[Pair], getting: Getting, octets: int = 0) -> int:
@@ -113,23 +117,22 @@ async def get_files(work: Work, pairs: Sequence[Pair], getting: Getting, octets:
         name, target = pair
         if getting.no_clobber and target != STANDARD_STREAM and os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, "is here already", target)
-        bar = work.progress.begin(name)
-        try:
+        with work.moving(name) as bar:
             fetched = await work.session.get(
                 name,
                 1 if target == STANDARD_STREAM else target,
                 if_match=getting.if_match,
                 preserve=getting.preserve,
+                resume=getting.resume,
                 durability=getting.durability,
                 progress=bar,
             )
-        finally:
-            work.progress.end(bar)
         note_move(work, name, target, describe_fetched(fetched))
 
     work.progress.expect(len(pairs), octets)
     # One after the other into a stream: the octets of two files must not mix.
     is_stream = any(target == STANDARD_STREAM for _, target in pairs)
+    work.keeps_parts = getting.resume and not is_stream
     at_once = {"at_once": 1} if is_stream else {}
     return await transfer_all(work, pairs, lambda pair: pair[0], get_one, **at_once)
 

@@ -220,6 +220,12 @@ TRANSFER: Mapping[str, click.Option] = {
             help="Take what symbolic links in a tree point to; otherwise they are skipped, with a note.",
         ),
         EnvironmentOption(
+            ["--no-resume"],
+            is_flag=True,
+            help="Begin afresh, and keep nothing of what is cut off; otherwise the next run goes on "
+            "with a file of 1 MiB or more where it was.",
+        ),
+        EnvironmentOption(
             ["--durability"],
             type=click.Choice(["full", "none"]),
             default="full",

@@ -53,6 +53,9 @@ class CommandLine(Invocation):
         except BaseException:
             progress.close()
             await session.abort()
+            if work.goes_on:
+                text = "cut off; the same command goes on where it stopped"
+                self.console.remark(command, "", text)
             raise
         progress.close()
         await session.close()

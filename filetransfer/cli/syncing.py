@@ -26,6 +26,7 @@ class Syncing:
 
     selection: Selection
     follow: bool
+    resume: bool
     durability: Durability
     by_digest: bool
     only_compare: bool
@@ -120,10 +121,10 @@ class _Sync:
         statuses = [await self._delete(deletions)]
         leaves = [*plan.directories, *plan.files]
         if self._target.is_remote:
-            putting = Putting(preserve=True)
+            putting = Putting(preserve=True, resume=self._syncing.resume)
             statuses.append(await put_leaves(self._work, leaves, self._local, self._name, putting))
         else:
-            getting = Getting(self._syncing.durability, preserve=True)
+            getting = Getting(self._syncing.durability, preserve=True, resume=self._syncing.resume)
             statuses.append(await get_leaves(self._work, leaves, self._name, self._local, getting))
         return combine(statuses, len(statuses))
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         TRANSFER["parents"],
         TRANSFER["preserve"],
         TRANSFER["no_clobber"],
+        TRANSFER["no_resume"],
         TRANSFER["durability"],
     ],
 )
@@ -45,6 +46,7 @@ def cp(
     parents: bool,
     preserve: bool,
     no_clobber: bool,
+    no_resume: bool,
     durability: Durability,
 ) -> int:
     """Copy each SOURCE to TARGET: to the server, from it, or on it.
@@ -71,7 +73,7 @@ def cp(
         from filetransfer.cli.transfers import transfer_matching
 
         if not sources[0].is_remote:
-            putting = Putting(preserve, parents, no_clobber)
+            putting = Putting(preserve, parents, no_clobber, resume=not no_resume)
             return await put_files(work, _pair_remote(paths, target, into), putting)
 
         async def copy_found(found: list[str]) -> int:
@@ -83,7 +85,9 @@ def cp(
             except ValueError as error:
                 work.console.complain("cp", "", str(error))
                 return ExitStatus.USAGE
-            return await get_files(work, pairs, Getting(durability, preserve, no_clobber))
+            return await get_files(
+                work, pairs, Getting(durability, preserve, no_clobber, resume=not no_resume)
+            )
 
         return await transfer_matching(work, paths, copy_found)
 

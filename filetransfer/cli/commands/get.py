@@ -38,6 +38,7 @@ STANDARD_OUTPUT = "-"
         TRANSFER["preserve"],
         TRANSFER["no_clobber"],
         TRANSFER["if_match"],
+        TRANSFER["no_resume"],
         TRANSFER["durability"],
     ],
 )
@@ -61,6 +62,7 @@ def get(
     preserve: bool,
     no_clobber: bool,
     if_match: str | None,
+    no_resume: bool,
     durability: Durability,
 ) -> int:
     """Fetch each NAME from the server into the current directory, under its last component.
@@ -87,7 +89,7 @@ def get(
         from filetransfer.cli.moving import Getting, get_files
         from filetransfer.cli.transfers import transfer_matching
 
-        getting = Getting(durability, preserve, no_clobber, if_match)
+        getting = Getting(durability, preserve, no_clobber, if_match, not no_resume)
 
         async def get_all(found: list[str]) -> int:
             try:

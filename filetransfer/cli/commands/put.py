@@ -31,6 +31,7 @@ STANDARD_INPUT = "-"
         TRANSFER["preserve"],
         TRANSFER["no_clobber"],
         TRANSFER["if_match"],
+        TRANSFER["no_resume"],
     ],
 )
 @click.argument("files", metavar="FILE...", nargs=-1, type=click.Path())
@@ -50,6 +51,7 @@ def put(
     preserve: bool,
     no_clobber: bool,
     if_match: str | None,
+    no_resume: bool,
 ) -> int:
     """Store each FILE on the server, under its last component.
 
@@ -73,7 +75,7 @@ def put(
     from filetransfer.cli.moving import Putting, put_files
 
     pairs = list(zip(files, names, strict=True))
-    putting = Putting(preserve, parents, no_clobber, if_match)
+    putting = Putting(preserve, parents, no_clobber, if_match, resume=not no_resume)
     if not recursive:
         return invocation.perform("put", lambda work: put_files(work, pairs, putting))
 

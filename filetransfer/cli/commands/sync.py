@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         TRANSFER["include"],
         TRANSFER["exclude"],
         TRANSFER["follow"],
+        TRANSFER["no_resume"],
         TRANSFER["durability"],
     ],
 )
@@ -49,6 +50,7 @@ def sync(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     follow: bool,
+    no_resume: bool,
     durability: Durability,
     checksum: bool,
     check: bool,
@@ -75,6 +77,7 @@ def sync(
         syncing = Syncing(
             Selection(include, exclude),
             follow,
+            not no_resume,
             durability,
             checksum,
             check,
