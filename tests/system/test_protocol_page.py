@@ -17,11 +17,10 @@ DEADLINE_SECONDS = 20
 Example = list[tuple[str, str]]
 
 
-def read_examples() -> list[Example]:
+def read_examples(*, is_version_2: bool = False) -> list[Example]:
     """Find the runs of lines ``    > octets`` and ``    < octets``; a blank line ends one."""
     examples: list[Example] = [[]]
-    version_1, _ = PAGE.read_text().split("\nVersion 2\n")
-    for line in version_1.splitlines():
+    for line in PAGE.read_text().split("\nVersion 2\n")[is_version_2].splitlines():
         if found := re.fullmatch(r" {4}([<>]) (.+)", line):
             examples[-1].append((found[1], found[2]))
         elif examples[-1]:
