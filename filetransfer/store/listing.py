@@ -210,7 +210,8 @@ class DirectoryListing:
         if after is None:
             return
         mine = path.split(b"/") if path else []
-        cursor = after.encode().split(b"/")
+        # It may be anything: it is only compared.
+        cursor = after.encode(errors="surrogatepass").split(b"/")
         if cursor[: len(mine)] != mine:
             # All of it comes behind the cursor, or before.
             if cursor > mine:

@@ -222,6 +222,10 @@ class TestOrder:
             ("zz", "é"),
             ("😀", None),
             ("d/f", "x"),
+            ("a//b", "a/b"),
+            ("a/../a", "a/b"),
+            ("a/b\0c", "a/bb"),
+            ("\ud800", "ﬀ"),
         ],
     )
     def test_it_goes_on_behind_what_need_not_be_there(
