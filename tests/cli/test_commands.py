@@ -139,6 +139,8 @@ def test_help_explains_a_command(tmp_path: Path, command: str) -> None:
     assert explained.output == asked.output
     assert asked.output.startswith(f"Usage: ft-client {command} ")
     assert "Examples:\n  " in asked.output
+    assert "\b" not in asked.output
+    assert "\\b " not in asked.output
 
 
 @pytest.mark.parametrize("columns", ["80", "200"])

@@ -253,5 +253,7 @@ def test_what_is_known_of_the_server(shell: Shell) -> None:
     told = shell.run("info", "--require", "durable,verified").output
     assert "version:    2 of the protocol\n" in told
     assert "promises:   durable, verified\n" in told
+    assert "TLS:        no\n" in told
     [item] = shell.items("info")
+    assert item["tls"] is False
     assert item["round_trip_seconds"] > 0

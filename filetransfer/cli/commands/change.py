@@ -27,8 +27,9 @@ from filetransfer.cli.options import TRANSFER, option
 def change(invocation: Invocation, old: str, new: str, replace: bool, if_match: str | None) -> int:
     """Give the file OLD on the server the name NEW. Another file of that name is kept.
 
-    When the connection is lost before the answer, the change may have been done: it is not done
-    again, the message says so, and the exit status is 5.
+    When the connection is lost before the answer, the server is asked what became of it, and it is
+    never done again blindly: where that stays in doubt, the message says so, and the exit status is
+    5.
     """
 
     async def change_one(work: Work) -> None:

@@ -30,7 +30,7 @@ from filetransfer.cli.profiles import Profiles, find_settings_file
 @click.argument("action", metavar="show", type=click.Choice(["show"]))
 @click.pass_context
 def config(context: click.Context, action: str) -> int:
-    r"""Show every setting as a profile would have it, and where it is from.
+    """Show every setting as a profile would have it, and where it is from.
 
     Settings are taken from the options of the command line, from the environment (FT_SERVER for
     --server, FT_CONNECT_TIMEOUT for --connect-timeout, and so on), from a profile, and else are
@@ -47,7 +47,7 @@ def config(context: click.Context, action: str) -> int:
 
     The profile is the one that --profile or FT_PROFILE names, or else the default one. A file
     with a mistake in it is refused, with the line.
-    """
+    """  # noqa: D301 - click knows the character
     invocation = context.find_object(Invocation)
     assert invocation is not None  # noqa: S101 - the group sets it
     _show(invocation.console, choose_values(context))

@@ -29,7 +29,8 @@ _TRIPS = 5
 )
 @click.pass_obj
 def info(invocation: Invocation) -> int:
-    """Show what is known of the server: version, features, limits, promises, round-trip time."""
+    """Show what is known of the server: version, features, limits, promises, TLS, round-trip time."""
+    is_private = invocation.settings.trust.is_tls
 
     async def show(work: Work) -> None:
         known = await work.session.open()
@@ -42,10 +43,11 @@ def info(invocation: Invocation) -> int:
             ("features", _join(known.features)),
             ("promises", _join(promised)),
             ("limits", _join(f"{name} {known.limits[name]}" for name in known.limits)),
+            ("TLS", "yes" if is_private else "no"),
             ("round trip", f"{seconds * 1000:.2f} ms"),
         ]
         text = "\n".join(f"{label + ':':<11} {printable(value)}" for label, value in lines)
-        work.console.show(text, describe(known, promised, seconds))
+        work.console.show(text, describe(known, promised, seconds, is_private))
 
     async def act(work: Work) -> int:
         return await work.attempt("", show(work))
@@ -67,7 +69,9 @@ def _join(words: Iterable[str]) -> str:
     return ", ".join(sorted(words)) or "none"
 
 
-def describe(known: ServerInfo, promised: Sequence[str], seconds: float) -> dict[str, object]:
+def describe(
+    known: ServerInfo, promised: Sequence[str], seconds: float, is_private: bool
+) -> dict[str, object]:
     """Say for programs what is known of a server."""
     return {
         "action": "info",
@@ -77,5 +81,6 @@ def describe(known: ServerInfo, promised: Sequence[str], seconds: float) -> dict
         "limits": known.limits,
         "mechanisms": list(known.mechanisms),
         "promises": list(promised),
+        "tls": is_private,
         "round_trip_seconds": round(seconds, 6),
     }

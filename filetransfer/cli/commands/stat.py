@@ -22,7 +22,7 @@ from filetransfer.cli.names_completion import NameType
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, type=NameType())
 @click.pass_obj
 def stat(invocation: Invocation, names: tuple[str, ...]) -> int:
-    """Show what is known of each NAME on the server: kind, size, times, mode, etag and digest.
+    """Show what is known of each NAME on the server: kind, size, time, mode, etag and digest.
 
     The etag is what --if-match of other commands takes: it changes whenever the file may have.
     """
