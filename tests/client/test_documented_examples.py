@@ -85,6 +85,8 @@ def test_several(tmp_path: Path) -> None:
 def test_each_example_is_shown_and_tested() -> None:
     text = (REPOSITORY / "docs" / "python_api.rst").read_text()
     here = Path(__file__).read_text()
+    # Those that need the daemon.
+    here += (REPOSITORY / "tests" / "system" / "test_client_resuming.py").read_text()
     names = [path.name for path in EXAMPLES.glob("*.py")]
     assert len(names) >= 6
     for name in names:

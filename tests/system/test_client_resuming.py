@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -135,3 +137,17 @@ def test_each_request_of_version_2(daemon: Daemon, tmp_path: Path) -> None:
                 await session.stat("d")
 
     run(act())
+
+
+def test_the_documented_example(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a").write_bytes(b"a")
+    example = Path(__file__).parents[2] / "docs" / "examples" / "tree.py"
+    said = subprocess.run(
+        [sys.executable, example, "127.0.0.1", str(daemon.port), tmp_path, "x"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    assert said == "1 sent, 0 failed\ndirectory x/d\nfile x/d/a\n"
