@@ -97,6 +97,10 @@ class PathsInProgress:
         )
 
 
+NOTHING_IN_PROGRESS = PathsInProgress()
+"""What a connection has that has written nothing yet; nothing is ever added to it."""
+
+
 def _list_ancestors(path: str) -> Iterator[str]:
     end = path.find("/")
     while end >= 0:

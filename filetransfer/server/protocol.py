@@ -37,7 +37,7 @@ from filetransfer.server.addresses import NOWHERE, describe_address, group_addre
 from filetransfer.server.exchange import Exchange
 from filetransfer.server.exchanges import EXCHANGES
 from filetransfer.server.limits import Phase, Watch, limit_unsent
-from filetransfer.server.order import PathsInProgress, list_paths
+from filetransfer.server.order import NOTHING_IN_PROGRESS, PathsInProgress, list_paths
 from filetransfer.server.sending import OutgoingBody
 from filetransfer.server.tls import identify, log_tls_failure
 from filetransfer.store.interface import Commit
@@ -83,6 +83,38 @@ class FileTransferProtocol(Protocol):
     factory: FileTransferFactory
     transport: Any
 
+    # Else each would have a dict of its own: more than a class shares the keys of. An idle connection has 1.2 KiB less.
+    __slots__ = (
+        "_commits",
+        "_exchanges",
+        "_failure",
+        "_in_progress",
+        "_is_body_paused",
+        "_is_closing",
+        "_is_ending",
+        "_is_peer_slow",
+        "_is_pull_scheduled",
+        "_is_pulling",
+        "_is_read_closed",
+        "_is_sending",
+        "_is_shaking_hands",
+        "_is_waiting",
+        "_receiving",
+        "_waiting",
+        "_working",
+        "connection",
+        "group",
+        "held_octets",
+        "identity",
+        "is_lost",
+        "number",
+        "peer",
+        "received_octets",
+        "requests",
+        "sent_octets",
+        "watch",
+    )
+
     def __init__(self) -> None:
         self.held_octets = 0
         self.is_lost = False
@@ -96,7 +128,8 @@ class FileTransferProtocol(Protocol):
         self.watch: Watch | None = None
         # A list, which is at most max_requests long: an empty deque is 760 bytes, and most connections are idle.
         self._exchanges: list[Exchange] = []
-        self._in_progress = PathsInProgress()
+        # Shared, until something is written.
+        self._in_progress = NOTHING_IN_PROGRESS
         self._commits: list[Commit] = []
         # The exchange whose body is being received; the one that must be done before another may begin; the request
         # that conflicts with one in progress.
@@ -374,7 +407,7 @@ class FileTransferProtocol(Protocol):
         exchange = Exchange(self, request)
         exchange.began_at = self.factory.reactor.seconds()
         self._exchanges.append(exchange)
-        self._in_progress.add(exchange.paths)
+        self._note_begun(exchange.paths)
         if isinstance(request, Put):
             self._receiving = exchange
         exchange.start(_refuse_busy if is_busy else EXCHANGES[type(request)])
@@ -397,6 +430,11 @@ class FileTransferProtocol(Protocol):
         exchange, self._receiving = self._receiving, None
         if exchange is not None:
             exchange.end_body(end)
+
+    def _note_begun(self, paths: tuple[str, ...]) -> None:
+        if paths and self._in_progress is NOTHING_IN_PROGRESS:
+            self._in_progress = PathsInProgress()
+        self._in_progress.add(paths)
 
     def _finish(self, exchange: Exchange) -> None:
         self._in_progress.remove(exchange.paths)
