@@ -55,6 +55,9 @@ SWEEP_SECONDS = 1.0
 LOOK_SECONDS = 10.0
 """How soon a renewed certificate is noticed."""
 STALE_SECONDS = 3600.0
+BACKLOG = 4096
+"""Connections that may wait to be accepted; the kernel's net.core.somaxconn bounds it as well. With Twisted's 50, an
+honest peer in a crowd is not heard, and tries again a second later."""
 PRIVATE_UMASK = 0o077
 
 _log = Logger()
@@ -384,7 +387,7 @@ _NO_IPV6 = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 def _describe_endpoint(port: int, interface: str) -> str:
     family = "tcp6" if ":" in interface else "tcp"
-    return f"{family}:{port}:interface={quoteStringArgument(interface)}"
+    return f"{family}:{port}:interface={quoteStringArgument(interface)}:backlog={BACKLOG}"
 
 
 def _describe_failure(error: Exception) -> str:

@@ -397,3 +397,31 @@ def test_connections_over_tls_of_one_address(tmp_path: Path) -> None:
                 shaken.sendall(HELP)
                 assert shaken.recv(100) == HELP_REPLY
         daemon.wait_for("turned away: its address has as many")
+
+
+def test_flood_of_connections_leaves_descriptors_for_uploads(tmp_path: Path) -> None:
+    """Everyone who is let in uploads at once, by the route that needs most of them."""
+    few = ("sh", "-c", 'ulimit -n 400; exec "$0" "$@"')
+    body = bytes(1_000_000)
+    address = str(tmp_path / "socket")
+    with (
+        run_daemon(tmp_path, "--listen", f"unix:{address}", before=few) as daemon,
+        ExitStack() as peers,
+    ):
+        daemon.wait_for("at most 48 connections, not 8192: this process may open 400 files")
+        connected = [peers.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(600)]
+        for peer in connected:
+            peer.connect(address)
+            peer.settimeout(DEADLINE_SECONDS)
+        established = connected[:48]
+        for peer in connected[48:]:
+            assert is_closed(peer)
+        for number, peer in enumerate(established):
+            peer.sendall(put(str(number), body[:500_000], size=len(body)))
+        for peer in established:
+            peer.sendall(body[500_000:])
+            assert peer.recv(1) == DONE
+        # Whoever goes makes room for another.
+        established[0].close()
+        daemon.end()
+        assert not any("Traceback" in line for line in daemon.log), daemon.log

@@ -72,12 +72,13 @@ class Running:
 def run_daemon(
     directory: Path,
     *arguments: str,
+    before: tuple[str, ...] = (),
     pass_fds: tuple[int, ...] = (),
     variables: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
-    """Run the daemon in the foreground until it serves."""
+    """Run the daemon in the foreground, by the command ``before``, until it serves."""
     process = subprocess.Popen(
-        [TWISTD, "-n", "--pidfile=", "filetransfer", *arguments],
+        [*before, TWISTD, "-n", "--pidfile=", "filetransfer", *arguments],
         bufsize=0,  # select() must not wait for lines that were read already
         cwd=directory,
         env=ENVIRONMENT | dict(variables or {}),
