@@ -4,7 +4,6 @@ python restricted.py UNIT DESCRIPTOR PROGRAM ARGUMENT...
 
     SystemCallFilter, SystemCallErrorNumber    a seccomp filter of the same calls; systemd-analyze lists the groups
     RestrictAddressFamilies                    the same filter, by the first argument of socket()
-    MemoryDenyWriteExecute                     prctl(PR_SET_MDWE)
     NoNewPrivileges, UMask, LimitNOFILE        as they are
     socket activation                          the listening socket is descriptor 3
 
@@ -21,7 +20,7 @@ from pathlib import Path
 
 ALLOW, ERRNO_EPERM = 0x7FFF0000, 0x00050001
 EQUAL = 4
-PR_SET_MDWE, PR_SET_NO_NEW_PRIVS = 65, 38
+PR_SET_NO_NEW_PRIVS = 38
 
 
 class Comparison(ctypes.Structure):
@@ -90,8 +89,6 @@ def main() -> None:
     os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES="port")
     libc = ctypes.CDLL(None)
     assert libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-    if libc.prctl(PR_SET_MDWE, 1, 0, 0, 0) != 0:
-        print("no PR_SET_MDWE here", flush=True)  # noqa: T201
     restrict_calls(allowed)
     os.execv(sys.argv[3], sys.argv[3:])
 

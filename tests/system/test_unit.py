@@ -8,11 +8,14 @@ the network, ``restricted.py`` for what is a filter or a limit. Not among them: 
 import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from certificates import Made, make_certificate
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SERVICE = DEPLOY / "filetransfer.service"
@@ -34,19 +37,31 @@ def test_exposure() -> None:
     assert float(found[1]) <= MAX_EXPOSURE
 
 
-def ask(port: int, octets: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS) as peer:
+def ask(port: int, octets: bytes, count: int, made: Made | None) -> bytes:
+    """Send octets, and give ``count`` of the answer's."""
+    with ExitStack() as opened:
+        peer = opened.enter_context(socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS))
+        if made is not None:
+            context = ssl.create_default_context(cafile=str(made.file))
+            peer = opened.enter_context(context.wrap_socket(peer, server_hostname="localhost"))
         peer.sendall(octets)
-        peer.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: peer.recv(65536), b""))
+        answer = b""
+        while len(answer) < count and (more := peer.recv(65536)):
+            answer += more
+        return answer
 
 
 @pytest.mark.needs_root("systemd-analyze", "bwrap")
-def test_daemon_works_under_the_restrictions_of_its_unit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_tls", [False, True], ids=["plain", "tls"])
+def test_daemon_works_under_the_restrictions_of_its_unit(tmp_path: Path, has_tls: bool) -> None:
     text = SERVICE.read_text()
     command = re.search("^ExecStart=.*/twistd (.*)$", text, re.MULTILINE)
     assert command
     arguments = command[1].replace("domain=INET6", "domain=INET").split()
+    made = make_certificate(tmp_path) if has_tls else None
+    if made is not None:
+        arguments = [word.replace("--listen", "--tls-listen") for word in arguments]
+        arguments += ["--certificate", str(made.file), "--private-key", str(made.key_file)]
     state = tmp_path / "state"
     state.mkdir()
     notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -76,10 +91,12 @@ def test_daemon_works_under_the_restrictions_of_its_unit(tmp_path: Path) -> None
         numbers = b"".join(b"%d\n" % i for i in range(100_000))
         put = b"\x03big" + len(numbers).to_bytes(4, "big") + numbers
         # PUT, CHANGE, SUMMARY, GET, HELP
-        answers = ask(port, put + b"\x43big\x01a" + b"\x61a" + b"\x21a" + b"\x80")
-        assert answers.startswith(b"\0\0\x4bsummary.txt")
-        assert b"Max: 99999.0\n" in answers
-        assert answers.endswith(numbers + b"\xdfbye change get help put summary")
+        text = b"Max: 99999.0\nMin: 0.0\nAvg: 49999.5\n"
+        expected = b"\0\0\x4bsummary.txt" + len(text).to_bytes(4, "big") + text
+        expected += b"\x21a" + len(numbers).to_bytes(4, "big") + numbers
+        expected += b"\xdfbye change get help put summary"
+        requests = put + b"\x43big\x01a" + b"\x61a" + b"\x21a" + b"\x80"
+        assert ask(port, requests, len(expected), made) == expected
         # The daemon is the child of bwrap, which passes no signals on.
         [pid] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         [daemon] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -99,4 +116,3 @@ def test_daemon_works_under_the_restrictions_of_its_unit(tmp_path: Path) -> None
     assert process.returncode == 0
     assert "confined by Landlock" in output
     assert "Traceback" not in output
-    assert "no PR_SET_MDWE" not in output
