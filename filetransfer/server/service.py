@@ -30,6 +30,7 @@ from twisted.python.failure import Failure
 
 from filetransfer.errors import CertificateUnusable, StoreUnavailable
 from filetransfer.server.addresses import describe_address
+from filetransfer.server.direct import send_directly
 from filetransfer.server.drain import Drain
 from filetransfer.server.factory import FEATURES, FileTransferFactory
 from filetransfer.server.limits import fit_connections
@@ -328,7 +329,9 @@ class Daemon(Service):
             raise CannotServe(
                 f"filetransfer: cannot listen on {description}: {_describe_failure(cause)}"
             ) from cause
-        return result[0]  # type: ignore[no-any-return]
+        port: IListeningPort = result[0]
+        send_directly(port)
+        return port
 
     def _tell_of_batch(self, commits: list[Commit]) -> None:
         """Bring a batch to the reactor in one hop. Called in a thread of the store's."""
