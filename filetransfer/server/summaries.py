@@ -46,6 +46,7 @@ class Summaries:
         self._slots = DeferredSemaphore(max_children or os.cpu_count() or 1)
         self._spare: _Child | None = None
         self._dismissal: IDelayedCall | None = None
+        self._is_closed = False
 
     def summarise(self, descriptor: int, request: Summary) -> Deferred[Statistics]:
         """Give the statistics of an open file.
@@ -66,7 +67,11 @@ class Summaries:
         return self._slots.run(self._ask_child, descriptor, selection)
 
     def close(self) -> None:
-        """End the child that waits, if there is one."""
+        """End the child that waits, if there is one, and keep no other."""
+        self._is_closed = True
+        self._dismiss_spare()
+
+    def _dismiss_spare(self) -> None:
         spare = self._take_spare()
         if spare is not None:
             spare.dismiss()
@@ -78,11 +83,11 @@ class Summaries:
         return child.ask(descriptor, selection).addCallback(self._keep_spare)
 
     def _keep_spare(self, statistics: Statistics) -> Statistics:
-        if self._spare is None:
+        if self._spare is None and not self._is_closed:
             # If it cannot be started, the next summary will say so.
             with contextlib.suppress(OSError):
                 self._spare = _Child(self._reactor)
-                self._dismissal = self._reactor.callLater(SPARE_SECONDS, self.close)
+                self._dismissal = self._reactor.callLater(SPARE_SECONDS, self._dismiss_spare)
         return statistics
 
     def _take_spare(self) -> _Child | None:
@@ -112,14 +117,13 @@ class _Child(ProcessProtocol):
         self._complaint = b""
         self._request, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         arguments = child_arguments()
+        descriptors = {0: theirs.fileno(), 1: "r", 2: "r"}
         with theirs:
-            reactor.spawnProcess(
-                self,
-                arguments[0],
-                arguments,
-                env={},
-                childFDs={0: theirs.fileno(), 1: "r", 2: "r"},
-            )
+            try:
+                reactor.spawnProcess(self, arguments[0], arguments, env={}, childFDs=descriptors)
+            except BaseException:
+                self._request.close()
+                raise
 
     def ask(self, descriptor: int, selection: Selection) -> Deferred[Statistics]:
         """Have it measure a file; once."""

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -328,6 +329,30 @@ def test_a_spare_child_that_has_ended_is_no_loss(tmp_path: Path) -> None:
             assert not serving.log.failures
 
     run(work())
+
+
+def test_no_spare_child_is_kept_once_it_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "numbers").write_bytes(b"1")
+
+    async def work() -> None:
+        children = summaries.Summaries(reactor)
+        with (tmp_path / "numbers").open("rb") as file:
+            result = children.summarise(file.fileno(), Summary("numbers"))
+            children.close()
+            assert (await result).count == 1
+        await until(lambda: not list_children())
+
+    run(work())
+
+
+def test_a_child_that_cannot_be_forked_leaves_no_descriptor(tmp_path: Path) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise BlockingIOError
+
+    before = list_descriptors()
+    with pytest.raises(BlockingIOError):
+        summaries._Child(SimpleNamespace(spawnProcess=fail))
+    assert list_descriptors() == before
 
 
 def test_a_spare_child_does_not_wait_for_ever(
