@@ -4,6 +4,7 @@ The tree::
 
     FileTransferError
       LocalProtocolError     we tried to say what this version cannot say, or out of turn
+        UnknownToVersion     the version in use has no such message
       RemoteProtocolError    the peer broke the rules: the connection is over
         ReconnectInVersion1  the server did not answer what an older one need not understand
       TransferInterrupted    the connection ended, or went silent, in the middle of something
@@ -31,6 +32,10 @@ class FileTransferError(Exception):
 
 class LocalProtocolError(FileTransferError):
     """We tried what the protocol, or the version in use, does not allow."""
+
+
+class UnknownToVersion(LocalProtocolError):
+    """The version that is spoken with this peer has no such message, or not with these fields."""
 
 
 class RemoteProtocolError(FileTransferError):

@@ -20,6 +20,7 @@ from filetransfer.errors import (
     RemoteProtocolError,
     RequestRefused,
     TransferInterrupted,
+    UnknownToVersion,
 )
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ class Console:
             return str(error)
         if isinstance(error, NameInvalid):
             return f"{error}; nothing was sent"
+        if isinstance(error, UnknownToVersion):
+            return f"{self.server} is an older server, which cannot do this: {error}"
         if type(error) is RequestRefused:
             # All that version 1 says is no.
             return (

@@ -12,6 +12,7 @@ from filetransfer.errors import (
     FileTransferError,
     RemoteProtocolError,
     TransferTimeout,
+    UnknownToVersion,
 )
 
 MAX_AT_ONCE = 1024
@@ -22,6 +23,7 @@ _HOPELESS: tuple[type[FileTransferError], ...] = (
     ConnectFailed,
     RemoteProtocolError,
     TransferTimeout,
+    UnknownToVersion,
 )
 
 Item = TypeVar("Item")
@@ -124,8 +126,8 @@ class _Transfers:
 
     def _note_failure(self, item: Any, error: Exception) -> None:
         self._statuses.append(find_status(error))
-        if error is self._hopeless:
-            # It was one failure, of all that was under way.
+        if type(error) is type(self._hopeless):
+            # It is one failure, of all that was under way.
             self._skipped += 1
             return
         if isinstance(error, _HOPELESS):

@@ -47,6 +47,7 @@ from filetransfer.errors import (
     RemoteProtocolError,
     RequestRefused,
     TooLarge,
+    UnknownToVersion,
     Unsupported,
 )
 from filetransfer.wire.decoder import (
@@ -305,7 +306,7 @@ class ClientCodec(_Codec):
                 return _encode_named(_SUMMARY, _encode_name(path, MAX_NAME_OCTETS))
             case Help():
                 return bytes([_HELP << 5])
-        raise LocalProtocolError(f"version 1 of the protocol cannot say {_describe(request)}")
+        raise UnknownToVersion(f"version 1 of the protocol cannot say {_describe(request)}")
 
     @property
     def silence_seconds(self) -> float | None:

@@ -228,6 +228,21 @@ def test_a_name_that_version_1_cannot_say(server: PlainServer, tmp_path: Path) -
     assert "names of 1 to 31 octets" in ran.errors
 
 
+def test_what_version_1_cannot_say_is_said_once(server: PlainServer, tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    for name in ("a", "b", "c"):
+        (tmp_path / "t" / name).touch()
+    ran = ft_client("put", "-r", "t", cwd=tmp_path, server=server.address)
+    assert ran.status == ExitStatus.REFUSED
+    first, second = ran.errors.splitlines()
+    assert f"{server.address} is an older server, which cannot do this: version 1" in first
+    assert second == "ft-client: put: 2 more files were not transferred"
+    assert server.files == {}
+    for command in ("ls", "info", "stat a", "rm a", "mkdir a", "digest a", "cp :a :b"):
+        ran = ft_client(*command.split(), cwd=tmp_path, server=server.address)
+        assert ran.status == (0 if command == "info" else ExitStatus.REFUSED)
+
+
 def test_silence(tmp_path: Path) -> None:
     with PlainServer(Peer.read_until_end) as server:
         ran = ft_client("--timeout", "0.1", "get", "a", cwd=tmp_path, server=server.address)
