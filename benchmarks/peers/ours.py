@@ -35,6 +35,8 @@ class FileTransferPeer(CommandPeer):
             "--interface=127.0.0.1",
             f"--root={self.root}",
             f"--durability={self.durability}",
+            # All of the load comes from one address.
+            "--max-connections-per-address=100000",
         ]
 
     def list_environment(self) -> Mapping[str, str]:
