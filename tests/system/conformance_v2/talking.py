@@ -81,7 +81,9 @@ class Talk:
             # What the server does not read in a second it will not read: it waits for us.
             if not select.select([], [self._socket], [], 1)[1]:
                 break
-            sent += self._socket.send(unsent[sent:], socket.MSG_DONTWAIT)
+            # What the kernel had room for it may have none for any more.
+            with contextlib.suppress(BlockingIOError):
+                sent += self._socket.send(unsent[sent:], socket.MSG_DONTWAIT)
         return sent // len(octets)
 
     def ask(self, octets: bytes) -> Answer:
