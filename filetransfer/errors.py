@@ -9,6 +9,8 @@ The tree::
         ReconnectInVersion1  the server did not answer what an older one need not understand
       TransferInterrupted    the connection ended, or went silent, in the middle of something
       Untrusted              over TLS, one end has not proved to the other who it is
+      SourceEmpty            of two trees, the one that the other is to become as has no file in it
+      TooManyDeletions       a tree would lose more files than it may
       StoreUnavailable       a store cannot be opened: one line for the person who starts the daemon
       CertificateUnusable    the same for a certificate or a private key of ours
       RequestRefused         no to one request; the connection lives
@@ -76,6 +78,14 @@ class OutcomeUnknown(TransferInterrupted):
 
 class SourceChanged(FileTransferError):
     """The local file was not, at the end of sending it, what it was at the beginning."""
+
+
+class SourceEmpty(FileTransferError):
+    """The tree that another is to become as has no file in it: nothing was done."""
+
+
+class TooManyDeletions(FileTransferError):
+    """To make a tree as another is, more files would be removed than may be: nothing was done."""
 
 
 class StoreUnavailable(FileTransferError):

@@ -12,7 +12,7 @@ from filetransfer.cli.console import printable
 from filetransfer.cli.invocation import Work
 from filetransfer.cli.promises import describe_fetched, describe_stored
 from filetransfer.cli.transfers import transfer_all
-from filetransfer.errors import Exists, NotFound, PreconditionFailed, SourceChanged
+from filetransfer.errors import Exists, NotFound, PreconditionFailed
 
 if TYPE_CHECKING:
     from filetransfer.store.stable import Durability
@@ -34,7 +34,6 @@ class Putting:
         no_clobber: replace nothing.
         if_match: replace only the file that has this etag.
         resume: go on with what was cut off, and keep what is.
-        is_tree: the files were found in a tree: one that is missing has vanished since.
     """
 
     preserve: bool = False
@@ -42,7 +41,6 @@ class Putting:
     no_clobber: bool = False
     if_match: str | None = None
     resume: bool = True
-    is_tree: bool = False
 
 
 async def put_files(work: Work, pairs: Sequence[Pair], putting: Putting) -> int:
@@ -62,10 +60,6 @@ async def put_files(work: Work, pairs: Sequence[Pair], putting: Putting) -> int:
                     resume=putting.resume,
                     progress=bar,
                 )
-        except FileNotFoundError as error:
-            if putting.is_tree:
-                raise SourceChanged("it vanished before it was read") from error
-            raise
         except PreconditionFailed as refusal:
             raise Exists("it exists") if putting.no_clobber else refusal from refusal
         except NotFound as refusal:
@@ -110,8 +104,8 @@ class Getting:
     resume: bool = True
 
 
-async def get_files(work: Work, pairs: Sequence[Pair], getting: Getting, octets: int = 0) -> int:
-    """Fetch files of the server to local paths; gives the status. ``octets``: of them all; 0 when that is not known."""
+async def get_files(work: Work, pairs: Sequence[Pair], getting: Getting) -> int:
+    """Fetch files of the server to local paths; gives the status."""
 
     async def get_one(pair: Pair) -> None:
         name, target = pair
@@ -129,7 +123,7 @@ async def get_files(work: Work, pairs: Sequence[Pair], getting: Getting, octets:
             )
         note_move(work, name, target, describe_fetched(fetched))
 
-    work.progress.expect(len(pairs), octets)
+    work.progress.expect(len(pairs))
     # One after the other into a stream: the octets of two files must not mix.
     is_stream = any(target == STANDARD_STREAM for _, target in pairs)
     work.keeps_parts = getting.resume and not is_stream

@@ -220,6 +220,14 @@ TRANSFER: Mapping[str, click.Option] = {
             help="Take what symbolic links in a tree point to; otherwise they are skipped, with a note.",
         ),
         EnvironmentOption(
+            ["-j", "--connections"],
+            type=click.IntRange(min=1, max=64),
+            metavar="N",
+            default=1,
+            show_default=True,
+            help="Use up to N connections for the files of a tree that have 1 MiB or more.",
+        ),
+        EnvironmentOption(
             ["--no-resume"],
             is_flag=True,
             help="Begin afresh, and keep nothing of what is cut off; otherwise the next run goes on "

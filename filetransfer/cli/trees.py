@@ -1,145 +1,138 @@
-"""Trees on their way, in either direction: what ``put -r``, ``get -r`` and ``sync`` have together."""
+"""Trees on their way, in either direction: what ``put -r``, ``get -r``, ``cp -r`` and ``sync`` have together."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from filetransfer.cli.console import printable
 from filetransfer.cli.exit_status import combine, find_status
 from filetransfer.cli.invocation import Work
-from filetransfer.cli.moving import Getting, Pair, Putting, get_files, put_files
-from filetransfer.cli.transfers import transfer_all
-from filetransfer.client.walking import EVERYTHING, Leaf, Selection, list_tree, walk_local
-from filetransfer.errors import SourceChanged
+from filetransfer.cli.moving import Getting, Pair, Putting, get_files, note_move, put_files
+from filetransfer.cli.promises import describe_fetched, describe_stored
+from filetransfer.client.selection import Selection
+from filetransfer.client.trees import Outcome, Totals, Watcher, get_tree, put_tree
+
+if TYPE_CHECKING:
+    from filetransfer.client import Progress, Session, Transferred
+
+Describe = Callable[["Session", "Transferred"], dict[str, object]]
 
 
-@dataclass(slots=True)
-class Tree:
-    """What is in a tree, and how looking at it went.
+@dataclass(frozen=True, slots=True)
+class Recursion:
+    """What of a tree is moved, and how.
 
     Attributes:
-        leaves: directories before what is in them.
-        statuses: of what could not be looked at.
+        selection: what is meant.
+        follow: whether symbolic links here stand for what they point to.
+        connections: how many there may be.
     """
 
-    leaves: list[Leaf]
-    statuses: list[int]
-
-    @property
-    def files(self) -> list[Leaf]:
-        """The files of it."""
-        return [leaf for leaf in self.leaves if not leaf.is_directory]
+    selection: Selection
+    follow: bool = False
+    connections: int = 1
 
 
-async def read_local(work: Work, root: str, selection: Selection, *, follow: bool) -> Tree:
-    """Walk a tree here, and say what is skipped. Raises OSError: the root cannot be read."""
-    from twisted.internet.threads import deferToThread
+class TreeWatcher(Watcher):
+    """Says what becomes of a tree.
 
-    skipped: list[tuple[str, str | OSError]] = []
+    Args:
+        work: says it.
+        source: where the tree is.
+        target: where it goes.
+        describe: says for programs what became of a file.
+    """
 
-    def walk() -> list[Leaf]:
-        return list(
-            walk_local(
-                root, selection, follow=follow, skip=lambda path, why: skipped.append((path, why))
+    def __init__(self, work: Work, source: str, target: str, describe: Describe) -> None:
+        self._work = work
+        self._source = source
+        self._target = target
+        self._describe = describe
+        self._statuses: list[int] = []
+
+    @contextmanager
+    def moving(self, path: str, size: int) -> Iterator[Progress | None]:
+        """See :class:`Watcher`."""
+        self._work.progress.expect(1, size)
+        with self._work.moving(join(self._source, path)) as bar:
+            yield bar
+
+    def end(self, outcome: Outcome) -> None:
+        """See :class:`Watcher`."""
+        work = self._work
+        subject = join(self._source, outcome.path)
+        if outcome.error is not None:
+            self._statuses.append(find_status(outcome.error))
+            work.console.complain_about(work.command, subject, outcome.error)
+        elif outcome.reason:
+            work.console.remark(work.command, subject, f"skipped: {outcome.reason}")
+        elif outcome.transferred is not None:
+            described = self._describe(work.session, outcome.transferred)
+            note_move(work, subject, join(self._target, outcome.path), described)
+        elif outcome.action == "remove":
+            target = join(self._target, outcome.path)
+            work.console.note(
+                f"{printable(target)} deleted", {"action": "delete", "subject": target}
             )
-        )
 
-    leaves = await deferToThread(walk)
-    statuses = []
-    for path, why in skipped:
-        subject = os.path.join(root, path)
-        if isinstance(why, str):
-            work.console.remark(work.command, subject, f"skipped: {why}")
-            continue
-        error = SourceChanged("it vanished") if isinstance(why, FileNotFoundError) else why
-        work.console.complain_about(work.command, subject, error)
-        statuses.append(int(find_status(error)))
-    return Tree(leaves, statuses)
+    async def watch(self, subject: str, moving: Coroutine[Any, Any, Totals]) -> int:
+        """Wait for the end of a tree that this watches; gives the status."""
+        status, totals = await self._work.find(subject, moving)
+        if totals is None:
+            return status
+        done = totals.sent + totals.made + totals.removed + totals.unchanged
+        return combine(self._statuses, len(self._statuses) + done)
 
 
-async def put_leaves(
-    work: Work, leaves: Sequence[Leaf], root: str, name: str, putting: Putting
-) -> int:
-    """Store what was found in a tree here under a name on the server; gives the status."""
-    files = [leaf.path for leaf in leaves if not leaf.is_directory]
-    filled = {path.rpartition("/")[0] for path in files}
-    empty = [leaf.path for leaf in leaves if leaf.is_directory and leaf.path not in filled]
-
-    async def make(path: str) -> None:
-        await work.session.make_directory(join(name, path), parents=True)
-
-    statuses = [await transfer_all(work, empty, lambda path: os.path.join(root, path), make)]
-    pairs = [(os.path.join(root, path), join(name, path)) for path in files]
-    statuses.append(await put_files(work, pairs, replace(putting, parents=True, is_tree=True)))
-    return combine(statuses, sum(bool(each) for each in (empty, files)))
+def describe_fetched_file(session: Session, fetched: Transferred) -> dict[str, object]:
+    """Say for programs what became of a file that is here now, whoever it is from."""
+    return describe_fetched(fetched)
 
 
-async def get_leaves(
-    work: Work, leaves: Sequence[Leaf], name: str, root: str, getting: Getting
-) -> int:
-    """Fetch what was found in a tree on the server into a directory here; gives the status."""
-    statuses = []
-    barred = "/"
-    pairs: list[Pair] = []
-    octets = 0
-    os.makedirs(root, exist_ok=True)
-    for leaf in leaves:
-        path = os.path.join(root, leaf.path)
-        if f"{leaf.path}/".startswith(barred):
-            continue
-        if not leaf.is_directory:
-            pairs.append((join(name, leaf.path), path))
-            octets += leaf.size
-            continue
-        try:
-            make_directory(path)
-        except OSError as error:
-            work.console.complain_about(work.command, path, error)
-            statuses.append(int(find_status(error)))
-            barred = f"{leaf.path}/"
-    statuses.append(await get_files(work, pairs, getting, octets))
-    return combine(statuses, len(statuses))
-
-
-def make_directory(path: str) -> None:
-    """Make a directory of a tree here. Raises OSError; a symbolic link is none: it may lead out of the tree."""
-    try:
-        os.mkdir(path)
-    except FileExistsError:
-        if os.path.islink(path) or not os.path.isdir(path):
-            raise NotADirectoryError(20, "is in the way, and no directory", path) from None
-
-
-def join(name: str, path: str) -> str:
-    """Give a path on the server. ``name``: of the directory; empty for the root."""
-    return f"{name}/{path}" if name else path
+def join(directory: str, path: str) -> str:
+    """Give a path in a directory; empty for the root, or for where we are."""
+    return os.path.join(directory, path)
 
 
 async def put_trees(
-    work: Work, roots: Sequence[Pair], putting: Putting, selection: Selection, *, follow: bool
+    work: Work, roots: Sequence[Pair], putting: Putting, recursion: Recursion
 ) -> int:
     """Store trees and files that are here under names on the server; gives the status."""
+    work.keeps_parts = putting.resume
     statuses: list[int] = []
     files: list[Pair] = []
     for root, name in roots:
         if not os.path.isdir(root):
             files.append((root, name))
             continue
-        status, tree = await work.find(root, read_local(work, root, selection, follow=follow))
-        if tree is not None:
-            status = await put_leaves(work, tree.leaves, root, name, putting)
-            status = combine([*tree.statuses, status], len(tree.statuses) + 1)
-        statuses.append(status)
+        watcher = TreeWatcher(work, root, name, describe_stored)
+        moving = put_tree(
+            work.session,
+            root,
+            name,
+            preserve=putting.preserve,
+            follows_links=recursion.follow,
+            selection=recursion.selection,
+            no_clobber=putting.no_clobber,
+            resume=putting.resume,
+            connections=recursion.connections,
+            watcher=watcher,
+        )
+        statuses.append(await watcher.watch(root, moving))
     if files:
         statuses.append(await put_files(work, files, putting))
     return combine(statuses, len(statuses))
 
 
 async def get_trees(
-    work: Work, roots: Sequence[Pair], getting: Getting, selection: Selection = EVERYTHING
+    work: Work, roots: Sequence[Pair], getting: Getting, recursion: Recursion
 ) -> int:
     """Fetch trees and files of the server to local paths; gives the status."""
+    work.keeps_parts = getting.resume
     statuses: list[int] = []
     files: list[Pair] = []
     for name, root in roots:
@@ -148,9 +141,20 @@ async def get_trees(
             files.append((name, root))
             continue
         if is_directory:
-            status, leaves = await work.find(name, list_tree(work.session, name, selection))
-            if leaves is not None:
-                status = await get_leaves(work, leaves, name, root, getting)
+            watcher = TreeWatcher(work, name, root, describe_fetched_file)
+            moving = get_tree(
+                work.session,
+                name,
+                root,
+                preserve=getting.preserve,
+                selection=recursion.selection,
+                no_clobber=getting.no_clobber,
+                durability=getting.durability,
+                resume=getting.resume,
+                connections=recursion.connections,
+                watcher=watcher,
+            )
+            status = await watcher.watch(name, moving)
         statuses.append(status)
     if files:
         statuses.append(await get_files(work, files, getting))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from filetransfer.client.destinations import BeneathDestination
 from filetransfer.client.selection import EVERYTHING, Selection
 from filetransfer.digests import DEFAULT_ALGORITHM, start_digest
 from filetransfer.errors import NameInvalid
-from filetransfer.names import RESERVED_PREFIX, check_path
+from filetransfer.names import check_path
 from filetransfer.store.beneath import Root, close_quietly
 from filetransfer.store.stable import Durability
 from filetransfer.wire.messages import Digests, Entry
@@ -31,6 +32,8 @@ from filetransfer.wire.messages import Digests, Entry
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _BLOCK_OCTETS = 1024 * 1024
 _PERMISSIONS = 0o777
+_PART = re.compile(r"\.ft-[0-9a-f]{16}\.part")
+"""What files are called that are being fetched: see ``store/upload.py``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ class LocalTree:
     ) -> _Level | Skipped:
         assert isinstance(look, os.stat_result)  # noqa: S101 - it is a directory
         if any(os.path.samestat(look, level.status) for level in levels):
-            return Skipped(path, "a symbolic link to a directory that it is in")
+            return Skipped(path, "a symbolic link to what it lies in")
         try:
             return _Level(f"{path}/", look, self._look_into(path))
         except OSError as error:
@@ -179,8 +182,8 @@ class LocalTree:
     ) -> Found | None:
         """Say what becomes of something that was found; None: it is not meant."""
         name = path.rpartition("/")[2]
-        if name.casefold().startswith(RESERVED_PREFIX):
-            # Parts of transfers, this one's perhaps.
+        if _PART.fullmatch(name):
+            # Of a transfer, this one's perhaps.
             return None
         is_directory = isinstance(status, os.stat_result) and stat.S_ISDIR(status.st_mode)
         is_meant = selection.has_directory if is_directory else selection.has_file
@@ -200,7 +203,7 @@ class LocalTree:
         elif stat.S_ISLNK(status.st_mode):
             return Skipped(path, "a symbolic link")
         else:
-            return Skipped(path, "a special file")
+            return Skipped(path, "neither a file nor a directory")
         mode = stat.S_IMODE(status.st_mode) & _PERMISSIONS
         return Entry(path, kind, status.st_size, status.st_mtime_ns, mode)
 
@@ -236,7 +239,7 @@ class LocalTree:
         except FileExistsError:
             if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
                 raise NotADirectoryError(
-                    errno.ENOTDIR, "is here, and no directory", self.locate(path)
+                    errno.ENOTDIR, "is in the way, and no directory", self.locate(path)
                 ) from None
         finally:
             close_quietly(parent)

@@ -15,7 +15,7 @@ import errno
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -32,8 +32,10 @@ from filetransfer.errors import (
     Exists,
     FileTransferError,
     LocalProtocolError,
+    NotEmpty,
     PreconditionFailed,
     RemoteProtocolError,
+    SourceChanged,
     TransferTimeout,
     Untrusted,
 )
@@ -63,8 +65,8 @@ _HOPELESS: tuple[type[FileTransferError], ...] = (
     Untrusted,
 )
 
-Action = Literal["send", "make-directory", "remove", "skip"]
-"""What is done with something in a tree: it is sent or fetched, made, removed, or left out."""
+Action = Literal["send", "make-directory", "remove", "keep", "compare", "skip"]
+"""What is done with something in a tree: it is sent or fetched, made, removed, left as it is, compared, or left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,10 @@ class Outcome:
 class Watcher:
     """Is told what becomes of a tree, in the reactor's thread; this one does not care."""
 
-    def begin(self, path: str, size: int) -> Progress | None:
-        """Take note that a file begins to be sent or fetched; gives what is told of what moves of it."""
-        return None
+    @contextmanager
+    def moving(self, path: str, size: int) -> Iterator[Progress | None]:
+        """Take note that a file is being sent or fetched; gives what is told of what moves of it."""
+        yield None
 
     def end(self, outcome: Outcome) -> None:
         """Take note of what has become of something."""
@@ -108,7 +111,6 @@ class Totals:
         unchanged: files that were the same already.
         skipped: what was left out on purpose.
         failed: what was to be done and was not.
-        errors: the kinds of errors that it failed of.
     """
 
     sent: int = 0
@@ -118,13 +120,11 @@ class Totals:
     unchanged: int = 0
     skipped: int = 0
     failed: int = 0
-    errors: dict[type[Exception], Exception] = field(default_factory=dict)
 
     def count(self, outcome: Outcome) -> None:
         """Add an outcome."""
         if outcome.error is not None:
             self.failed += 1
-            self.errors.setdefault(type(outcome.error), outcome.error)
         elif outcome.transferred is not None:
             self.sent += 1
             self.octets += outcome.transferred.size
@@ -257,14 +257,13 @@ async def get_tree(
         RemoteProtocolError: the server sent a list that may not be, among others.
         TransferInterrupted, Untrusted: as for :class:`Session`; the rest was not fetched.
     """
-    found = find_remote(session, path, selection)
     # Before there is anything here that is made for it.
-    first = await anext(found, None)
+    found = await begin(find_remote(session, path, selection))
     os.makedirs(directory, exist_ok=True)
     tree = await deferToThread(LocalTree, directory, durability=durability)
     async with Crew(session, connections, tree, watcher) as crew:
         mover = Downloads(crew, path, preserve=preserve, no_clobber=no_clobber, resume=resume)
-        await crew.take(plan_all(put_before(first, found), selection), mover)
+        await crew.take(plan_all(found, selection), mover)
         await mover.finish()
     return crew.totals
 
@@ -283,8 +282,12 @@ async def find_remote(session: Session, path: str, selection: Selection) -> Asyn
         yield Skipped(entry.path, "no regular file") if entry.kind == "other" else entry
 
 
-async def put_before(first: Found | None, rest: AsyncIterator[Found]) -> AsyncIterator[Found]:
-    """Give what was taken out already, and then the rest."""
+async def begin(found: AsyncIterator[Found]) -> AsyncIterator[Found]:
+    """Give what is found, after a look at the first of it. Raises what is wrong with it, before anything is done."""
+    return _put_before(await anext(found, None), found)
+
+
+async def _put_before(first: Found | None, rest: AsyncIterator[Found]) -> AsyncIterator[Found]:
     if first is not None:
         yield first
     async for each in rest:
@@ -347,6 +350,11 @@ class Crew:
         for session in self._sessions[1:]:
             await (session.close() if kind is None else session.abort())
 
+    @property
+    def first_session(self) -> Session:
+        """The session that there was."""
+        return self._sessions[0]
+
     @contextmanager
     def choose_session(self, size: int) -> Iterator[Session]:
         """Give the session that has least to do, for a file of so many octets."""
@@ -369,11 +377,16 @@ class Crew:
         Raises:
             Exception: what is wrong with more than one step; those behind it were not taken.
         """
+        is_removing = False
         async for step in steps:
-            if step.entry.path.startswith(self._blocked):
-                continue
-            await self._wait_until(MAX_AT_ONCE - 1)
-            self._begin(step, mover)
+            if step.action == "keep":
+                self.totals.unchanged += 1
+            elif not step.entry.path.startswith(self._blocked):
+                # What is removed is so when all before it is done, and before all behind it.
+                has_turned = is_removing is not (step.action == "remove")
+                await self._wait_until(0 if has_turned else MAX_AT_ONCE - 1)
+                is_removing ^= has_turned
+                self._begin(step, mover)
         await self._wait_until(0)
 
     def _begin(self, step: Step, mover: Mover) -> None:
@@ -404,6 +417,9 @@ class Crew:
         except _HOPELESS:
             raise
         except (FileTransferError, OSError) as error:
+            if step.action == "remove" and _is_not_empty(error):
+                # What was left out is still in it.
+                return
             if step.action == "make-directory":
                 self._blocked = f"{step.entry.path}/"
             outcome = Outcome(step.action, step.entry.path, error=error)
@@ -413,8 +429,8 @@ class Crew:
         entry = step.entry
         transferred = None
         if step.action == "send":
-            progress = self._watcher.begin(entry.path, entry.size or 0)
-            transferred = await mover.send(entry, progress)
+            with self._watcher.moving(entry.path, entry.size or 0) as progress:
+                transferred = await mover.send(entry, progress)
         elif step.action == "make-directory":
             await mover.make_directory(entry)
         elif step.action == "remove":
@@ -425,6 +441,10 @@ class Crew:
         """Count an outcome, and say it to the watcher."""
         self.totals.count(outcome)
         self._watcher.end(outcome)
+
+
+def _is_not_empty(error: Exception) -> bool:
+    return isinstance(error, NotEmpty) or getattr(error, "errno", 0) == errno.ENOTEMPTY
 
 
 class Uploads:
@@ -458,6 +478,8 @@ class Uploads:
                     resume=self._resume,
                     progress=progress,
                 )
+            except FileNotFoundError as error:
+                raise SourceChanged("it vanished before it was read") from error
             except PreconditionFailed as refusal:
                 raise Exists("it exists") if self._no_clobber else refusal from refusal
 
@@ -467,9 +489,10 @@ class Uploads:
             await session.make_directory(self._prefix + entry.path, parents=True)
 
     async def remove(self, entry: Entry) -> None:
-        """See :class:`Mover`."""
-        with self._crew.choose_session(0) as session:
-            await session.delete(self._prefix + entry.path, if_match=entry.etag)
+        """See :class:`Mover`. Over one connection, on which a directory is removed after what is in it."""
+        # The etag that a directory had has changed with what was in it.
+        etag = entry.etag if entry.kind == "file" else None
+        await self._crew.first_session.delete(self._prefix + entry.path, if_match=etag)
 
     async def finish(self) -> None:
         """See :class:`Mover`."""
@@ -527,9 +550,8 @@ class Downloads:
             self._directories.append(entry)
 
     async def remove(self, entry: Entry) -> None:
-        """See :class:`Mover`."""
-        is_directory = entry.kind == "directory"
-        await deferToThread(self._crew.tree.remove, entry.path, is_directory=is_directory)
+        """See :class:`Mover`. At once, so that what is in a directory goes before it."""
+        self._crew.tree.remove(entry.path, is_directory=entry.kind == "directory")
 
     async def finish(self) -> None:
         """See :class:`Mover`: directories get their times when nothing is written into them any more."""

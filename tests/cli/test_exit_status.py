@@ -234,9 +234,8 @@ def test_what_version_1_cannot_say_is_said_once(server: PlainServer, tmp_path: P
         (tmp_path / "t" / name).touch()
     ran = ft_client("put", "-r", "t", cwd=tmp_path, server=server.address)
     assert ran.status == ExitStatus.REFUSED
-    first, second = ran.errors.splitlines()
-    assert f"{server.address} is an older server, which cannot do this: version 1" in first
-    assert second == "ft-client: put: 2 more files were not transferred"
+    (line,) = ran.errors.splitlines()
+    assert f"{server.address} is an older server, which cannot do this: version 1" in line
     assert server.files == {}
     for command in ("ls", "info", "stat a", "rm a", "mkdir a", "digest a", "cp :a :b"):
         ran = ft_client(*command.split(), cwd=tmp_path, server=server.address)
@@ -423,7 +422,7 @@ def test_more_deletions_than_allowed(tmp_path: Path) -> None:
     expect(
         ran,
         ExitStatus.TOO_MANY_DELETIONS,
-        "ft-client: sync: :: 2 files would be deleted, more than --max-delete 1; nothing was done",
+        "ft-client: sync: t: 2 files would be deleted, more than 1; nothing was done",
     )
 
 

@@ -126,7 +126,7 @@ def test_a_link_here_leads_nowhere(full: Shell) -> None:
     (full.directory / "back").mkdir()
     (full.directory / "back" / "d").symlink_to(outside)
     ran = full.run("sync", ":tree", "back", status=ExitStatus.SOME_FAILED)
-    assert "back/d: is in the way, and no directory" in ran.errors
+    assert "tree/d: something else is in its place in the target" in ran.errors
     assert list_names(outside) == []
 
 
@@ -159,7 +159,7 @@ def test_what_differs_is_sent(full: Shell) -> None:
     (tree / "a.txt").write_bytes(b"longer than before")
     (tree / "d" / "b.csv").touch()
     (tree / "new").mkdir()
-    assert full.run("sync", "-n", "tree", ":x").output == "make new/\nsend a.txt\nsend d/b.csv\n"
+    assert full.run("sync", "-n", "tree", ":x").output == "send a.txt\nsend d/b.csv\nmake new/\n"
     assert full.moved("sync", "tree", ":x") == ["tree/a.txt", "tree/d/b.csv"]
     assert is_same(tree, full.root / "x")
 
@@ -179,7 +179,14 @@ def test_deletions(full: Shell, is_remote: bool) -> None:
     full.run("sync", source, name)
     assert (target / "extra").exists()
     ran = full.run("sync", "-n", "--delete", source, name)
-    assert ran.output.splitlines()[0] == "delete extra"
+    assert ran.output.splitlines() == [
+        "delete old/keep.tmp",
+        "delete old/er/2",
+        "delete old/er/",
+        "delete old/1",
+        "delete old/",
+        "delete extra",
+    ]
     ran = full.run(
         "sync", "--delete", "--max-delete", "2", source, name,
         status=ExitStatus.TOO_MANY_DELETIONS,

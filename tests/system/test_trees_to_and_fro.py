@@ -102,12 +102,12 @@ def test_what_cannot_be_sent_is_told(use: Use, daemon: Daemon, tree: Path) -> No
     Path(os.fsdecode(os.fsencode(tree) + b"/\xff")).touch()
     (tree / "line\nfeed").mkdir()
     (tree / "line\nfeed" / "inside").touch()
-    (tree / ".ft-0123.part").touch()
+    (tree / ".ft-0123456789abcdef.part").touch()
     recorder = Recorder()
     totals = use(lambda session: put_tree(session, tree, "t", watcher=recorder))
     assert (totals.sent, totals.skipped, totals.failed) == (8, 2, 2)
     assert recorder.outcomes["link"].reason == "a symbolic link"
-    assert recorder.outcomes["fifo"].reason == "a special file"
+    assert recorder.outcomes["fifo"].reason == "neither a file nor a directory"
     for name in ("\udcff", "line\nfeed"):
         assert isinstance(recorder.outcomes[name].error, NameInvalid)
     assert "d/e/b" in list_tree(daemon.root / "t")
@@ -123,7 +123,7 @@ def test_links_are_followed_where_that_is_asked_for(use: Use, daemon: Daemon, tr
     totals = use(lambda session: put_tree(session, tree, follows_links=True, watcher=recorder))
     assert totals.failed == 0
     reasons = {path: each.reason for path, each in recorder.outcomes.items() if each.reason}
-    loop = "a symbolic link to a directory that it is in"
+    loop = "a symbolic link to what it lies in"
     link = "a symbolic link"
     assert reasons == {"d link/up": loop, "d/up": loop, "dangling": link, "itself": link}
     sent = list_tree(daemon.root)

@@ -12,7 +12,7 @@ from filetransfer.cli.exit_status import ExitStatus
 from filetransfer.cli.invocation import Invocation, Work
 from filetransfer.cli.locations import Location, LocationsCommand, parse_location
 from filetransfer.cli.names_completion import LocationType
-from filetransfer.cli.options import TRANSFER
+from filetransfer.cli.options import TRANSFER, option
 
 if TYPE_CHECKING:
     from filetransfer.cli.moving import Pair
@@ -26,9 +26,14 @@ if TYPE_CHECKING:
         "ft-client cp report.csv :2024/report.csv",
         "ft-client cp *.csv :2024/",
         "ft-client cp ':2024/*.csv' figures",
+        "ft-client cp -rp photos :backup/",
         "ft-client cp work:notes.txt work:notes.old",
     ],
     params=[
+        TRANSFER["include"],
+        TRANSFER["exclude"],
+        TRANSFER["follow"],
+        TRANSFER["connections"],
         TRANSFER["parents"],
         TRANSFER["preserve"],
         TRANSFER["no_clobber"],
@@ -39,10 +44,16 @@ if TYPE_CHECKING:
 @click.argument(
     "locations", metavar="SOURCE... TARGET", nargs=-1, required=True, type=LocationType()
 )
+@option("-r", "--recursive", is_flag=True, help="Copy directories with all that is in them.")
 @click.pass_obj
 def cp(
     invocation: Invocation,
     locations: tuple[str, ...],
+    recursive: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    follow: bool,
+    connections: int,
     parents: bool,
     preserve: bool,
     no_clobber: bool,
@@ -57,24 +68,23 @@ def cp(
     with a slash at its end on the server. A copy on the server moves no octets.
     """
     *sources, target = [parse_location(each) for each in locations]
-    if not sources:
-        raise click.UsageError("a source and a target are needed")
-    if len({each.is_remote for each in sources}) > 1:
-        raise click.UsageError("the sources are here and on the server: one or the other, please")
-    if not sources[0].is_remote and not target.is_remote:
-        raise click.UsageError("both are here; what is on the server begins with a colon")
     paths = [each.path for each in sources]
     into = locations[-1].endswith(("/", ":"))
-    if target.is_remote and not into and len(paths) > 1:
-        raise click.UsageError(f"there are several sources: is it {target}/, with a slash?")
+    _check_usage(sources, target, into, recursive)
 
     async def act(work: Work) -> int:
         from filetransfer.cli.moving import Getting, Putting, copy_files, get_files, put_files
         from filetransfer.cli.transfers import transfer_matching
+        from filetransfer.cli.trees import Recursion, get_trees, put_trees
+        from filetransfer.client.selection import Selection
 
+        recursion = Recursion(Selection(include, exclude), follow, connections)
         if not sources[0].is_remote:
             putting = Putting(preserve, parents, no_clobber, resume=not no_resume)
-            return await put_files(work, _pair_remote(paths, target, into), putting)
+            pairs = _pair_remote(paths, target, into)
+            if recursive:
+                return await put_trees(work, pairs, putting, recursion)
+            return await put_files(work, pairs, putting)
 
         async def copy_found(found: list[str]) -> int:
             if target.is_remote:
@@ -85,20 +95,37 @@ def cp(
             except ValueError as error:
                 work.console.complain("cp", "", str(error))
                 return ExitStatus.USAGE
-            return await get_files(
-                work, pairs, Getting(durability, preserve, no_clobber, resume=not no_resume)
-            )
+            getting = Getting(durability, preserve, no_clobber, resume=not no_resume)
+            if recursive:
+                return await get_trees(work, pairs, getting, recursion)
+            return await get_files(work, pairs, getting)
 
-        return await transfer_matching(work, paths, copy_found)
+        return await transfer_matching(work, paths, copy_found, has_directories=recursive)
 
     return invocation.perform("cp", act)
+
+
+def _check_usage(
+    sources: Sequence[Location], target: Location, into: bool, recursive: bool
+) -> None:
+    if not sources:
+        raise click.UsageError("a source and a target are needed")
+    if len({each.is_remote for each in sources}) > 1:
+        raise click.UsageError("the sources are here and on the server: one or the other, please")
+    if not sources[0].is_remote and not target.is_remote:
+        raise click.UsageError("both are here; what is on the server begins with a colon")
+    if target.is_remote and not into and len(sources) > 1:
+        raise click.UsageError(f"there are several sources: is it {target}/, with a slash?")
+
+    if recursive and sources[0].is_remote and target.is_remote:
+        raise click.UsageError("a directory cannot be copied on the server: its files can")
 
 
 def _pair_remote(paths: Sequence[str], target: Location, into: bool) -> list[Pair]:
     if not into:
         return [(path, target.path) for path in paths]
     prefix = f"{target.path}/" if target.path else ""
-    return [(path, prefix + os.path.basename(path)) for path in paths]
+    return [(path, prefix + os.path.basename(path.rstrip("/"))) for path in paths]
 
 
 def _pair_local(names: Sequence[str], target: str) -> list[Pair]:

@@ -35,6 +35,7 @@ STANDARD_OUTPUT = "-"
         TRANSFER["files_from"],
         TRANSFER["include"],
         TRANSFER["exclude"],
+        TRANSFER["connections"],
         TRANSFER["preserve"],
         TRANSFER["no_clobber"],
         TRANSFER["if_match"],
@@ -59,6 +60,7 @@ def get(
     files_from: tuple[str, ...],
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    connections: int,
     preserve: bool,
     no_clobber: bool,
     if_match: str | None,
@@ -99,10 +101,11 @@ def get(
                 return ExitStatus.USAGE
             if not recursive:
                 return await get_files(work, pairs, getting)
-            from filetransfer.cli.trees import get_trees
-            from filetransfer.client.walking import Selection
+            from filetransfer.cli.trees import Recursion, get_trees
+            from filetransfer.client.selection import Selection
 
-            return await get_trees(work, pairs, getting, Selection(include, exclude))
+            recursion = Recursion(Selection(include, exclude), connections=connections)
+            return await get_trees(work, pairs, getting, recursion)
 
         return await transfer_matching(work, names, get_all, has_directories=recursive)
 

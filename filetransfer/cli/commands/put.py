@@ -27,6 +27,7 @@ STANDARD_INPUT = "-"
         TRANSFER["include"],
         TRANSFER["exclude"],
         TRANSFER["follow"],
+        TRANSFER["connections"],
         TRANSFER["parents"],
         TRANSFER["preserve"],
         TRANSFER["no_clobber"],
@@ -47,6 +48,7 @@ def put(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     follow: bool,
+    connections: int,
     parents: bool,
     preserve: bool,
     no_clobber: bool,
@@ -80,10 +82,11 @@ def put(
         return invocation.perform("put", lambda work: put_files(work, pairs, putting))
 
     async def put_all(work: Work) -> int:
-        from filetransfer.cli.trees import put_trees
-        from filetransfer.client.walking import Selection
+        from filetransfer.cli.trees import Recursion, put_trees
+        from filetransfer.client.selection import Selection
 
-        return await put_trees(work, pairs, putting, Selection(include, exclude), follow=follow)
+        recursion = Recursion(Selection(include, exclude), follow, connections)
+        return await put_trees(work, pairs, putting, recursion)
 
     return invocation.perform("put", put_all)
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         TRANSFER["include"],
         TRANSFER["exclude"],
         TRANSFER["follow"],
+        TRANSFER["connections"],
+        TRANSFER["preserve"],
         TRANSFER["no_resume"],
         TRANSFER["durability"],
     ],
@@ -50,6 +52,8 @@ def sync(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     follow: bool,
+    connections: int,
+    preserve: bool,
     no_resume: bool,
     durability: Durability,
     checksum: bool,
@@ -61,9 +65,9 @@ def sync(
     """Make the directory TARGET as the directory SOURCE is, one of which is on the server.
 
     What is on the server begins with a colon, or with the name of a profile and a colon. Files are
-    sent that are missing in TARGET, or whose size or time of modification differs; times and modes
-    are kept. Nothing is deleted unless --delete is given, and nothing at all is done when SOURCE
-    holds no file. What --exclude leaves out is neither sent nor deleted.
+    sent that are missing in TARGET, or whose size or time of modification differs; times are kept,
+    and with -p modes. Nothing is deleted unless --delete is given, and nothing at all is done when
+    SOURCE holds no file. What --exclude leaves out is neither sent nor deleted.
     """
     source, target = (parse_location(each) for each in locations)
     if source.is_remote == target.is_remote:
@@ -71,20 +75,23 @@ def sync(
         raise click.UsageError(f"both are {where}: one of them begins with a colon, please")
 
     async def act(work: Work) -> int:
-        from filetransfer.cli.syncing import Syncing, sync_trees
-        from filetransfer.client.walking import Selection
+        from filetransfer.cli.syncing import show_plan, sync_trees
+        from filetransfer.client.selection import Selection
+        from filetransfer.client.sync import Syncing
 
         syncing = Syncing(
             Selection(include, exclude),
-            follow,
-            not no_resume,
-            durability,
-            checksum,
-            check,
-            delete,
-            max_delete,
-            dry_run,
+            follows_links=follow,
+            preserve=preserve or "modified",
+            by_digest=checksum,
+            delete=delete,
+            max_delete=max_delete,
+            durability=durability,
+            resume=not no_resume,
+            connections=connections,
         )
+        if check or dry_run:
+            return await show_plan(work, source, target, syncing, only_compares=check)
         return await sync_trees(work, source, target, syncing)
 
     return invocation.perform("sync", act)
