@@ -39,8 +39,7 @@ from filetransfer.errors import (
     TransferInterrupted,
     TransferTimeout,
 )
-from filetransfer.tls.alerts import explain_loss
-from filetransfer.tls.layer import Truncated
+from filetransfer.tls.alerts import Truncated, explain_loss
 from filetransfer.wire.connection import ClientEnd, Event, begin_client
 from filetransfer.wire.messages import (
     BodyEnd,

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from OpenSSL import SSL
+from typing import TYPE_CHECKING
+
+from twisted.internet.error import ConnectionClosed, ConnectionLost
 
 from filetransfer.errors import FileTransferError, TransferInterrupted, Untrusted
+
+# OpenSSL is loaded where it is needed: in 30 ms, which a client in the clear need not have.
+if TYPE_CHECKING:
+    from OpenSSL import SSL
 
 _PROOFS = ("certificate", "unknown ca", "access denied", "decrypt error")
 """What an alert says of one who has not proved who it is. Source: RFC 8446, section 6.2, as OpenSSL words it."""
 
 
+class Truncated(ConnectionLost):
+    """A connection over TLS ended without close_notify: whoever is in between may have cut it."""
+
+
 def describe_error(error: SSL.Error) -> str:
     """Give the reasons of an error of OpenSSL's, without its codes."""
+    from OpenSSL import SSL
+
     if isinstance(error, SSL.SysCallError):
         return str(error.args[-1]).lower()
     reasons = error.args[0] if error.args else []
@@ -23,8 +35,11 @@ def explain_loss(error: BaseException | None) -> FileTransferError:
 
     In TLS 1.3 a server looks at our certificate when, for us, the handshake is over.
     """
-    if isinstance(error, SSL.Error) and is_about_proofs(error):
-        return Untrusted(f"the server does not accept this client: {describe_error(error)}")
+    if error is not None and not isinstance(error, ConnectionClosed):
+        from OpenSSL import SSL
+
+        if isinstance(error, SSL.Error) and is_about_proofs(error):
+            return Untrusted(f"the server does not accept this client: {describe_error(error)}")
     return TransferInterrupted("the connection was lost")
 
 

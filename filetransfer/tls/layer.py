@@ -7,7 +7,7 @@ taken out in pieces of :data:`PIECE_OCTETS`, not of one record; all that one rea
 
 *Ends.* ``close_notify`` is half an end, as a plain connection has it: a protocol that knows of such
 (IHalfCloseableProtocol) goes on writing until it has answered, and only then closes. An end without it is no end, be it
-of a file or of a connection: the protocol is told :class:`Truncated`, never ConnectionDone.
+of a file or of a connection: the protocol is told :class:`~filetransfer.tls.alerts.Truncated`, never ConnectionDone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from contextlib import suppress
 from typing import Any
 
 from OpenSSL import SSL, crypto
-from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
@@ -33,16 +32,14 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from filetransfer.tls.alerts import Truncated
+
 PIECE_OCTETS = 64 * 1024
 """Of what is written, encrypted at a time. OpenSSL keeps room for one as long as the connection lives."""
 
 _RECORD_OCTETS = 16 * 1024
 _TAKEN_OCTETS = PIECE_OCTETS + 4 * 1024
 """A piece with what TLS adds to its records, and more."""
-
-
-class Truncated(ConnectionLost):
-    """A connection over TLS ended without close_notify: whoever is in between may have cut it."""
 
 
 @implementer(IHalfCloseableProtocol, INegotiated)

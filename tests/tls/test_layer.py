@@ -15,9 +15,10 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from filetransfer.tls.alerts import Truncated
 from filetransfer.tls.contexts import make_context
 from filetransfer.tls.credentials import read_credentials
-from filetransfer.tls.layer import PIECE_OCTETS, Layer, LayerFactory, Truncated
+from filetransfer.tls.layer import PIECE_OCTETS, Layer, LayerFactory
 
 ALPN = b"filetransfer/2"
 
