@@ -25,22 +25,12 @@ from typing import TYPE_CHECKING, Literal
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.threads import deferToThread
 
+from filetransfer.client.crew import Crew, Mover, Step, Totals, Watcher, skip
 from filetransfer.client.exchanges import Preserve
 from filetransfer.client.local_trees import Found, LocalTree, Skipped, order
+from filetransfer.client.movers import Downloads, Uploads
 from filetransfer.client.selection import EVERYTHING, Selection
-from filetransfer.client.trees import (
-    Crew,
-    Downloads,
-    Mover,
-    Step,
-    Totals,
-    Uploads,
-    Watcher,
-    begin,
-    find_local,
-    find_remote,
-    skip,
-)
+from filetransfer.client.trees import begin, find_local, find_remote
 from filetransfer.digests import DEFAULT_ALGORITHM
 from filetransfer.errors import (
     FileTransferError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from running import Daemon
 
 from filetransfer.client import Session, connect
 from filetransfer.client.selection import Selection
+from filetransfer.client.sync import Direction, Syncing, plan_sync, sync
 from filetransfer.client.trees import Outcome, Totals, Watcher, get_tree, put_tree
-from filetransfer.errors import Exists, NameInvalid
+from filetransfer.errors import Exists, NameInvalid, NotFound
 
 NANOSECONDS = 1_600_000_000_123_456_789
 
@@ -199,3 +201,115 @@ def test_a_directory_in_the_way_on_the_server(use: Use, daemon: Daemon, tree: Pa
     assert totals.failed == len(failed)
     assert (daemon.root / "d").read_bytes() == b"file"
     assert (daemon.root / "large").exists()
+
+
+def test_digests_are_compared_where_that_is_asked_for(
+    use: Use, daemon: Daemon, tree: Path, tmp_path: Path
+) -> None:
+    """What the daemon has not stored itself, it has to read."""
+
+    async def act(session: Session, *, by_digest: bool = True) -> tuple[Totals, Totals]:
+        syncing = Syncing(by_digest=by_digest)
+        return (
+            await sync(session, tree, "t", "to-server", syncing),
+            await sync(session, tmp_path / "back", "t", "from-server", syncing),
+        )
+
+    assert [totals.sent for totals in use(act)] == [8, 8]
+    for path in (daemon.root / "t" / "large", daemon.root / "t" / "d" / "a"):
+        octets = bytearray(path.read_bytes())
+        path.unlink()
+        path.write_bytes(octets)
+    (daemon.root / "t" / "large").write_bytes(os.urandom(3_000_000))
+    for path in (daemon.root / "t").rglob("*"):
+        os.utime(path, ns=(0, 0))
+    up, down = use(act)
+    assert (up.sent, up.unchanged, down.sent, down.unchanged) == (1, 7, 0, 8)
+    assert list_tree(daemon.root / "t") == list_tree(tree)
+    up, down = use(lambda session: act(session, by_digest=False))
+    assert (up.sent, down.sent) == (7, 0)
+
+
+def test_a_plan_does_nothing(use: Use, daemon: Daemon, tree: Path, tmp_path: Path) -> None:
+    (daemon.root / "t").mkdir()
+    (daemon.root / "t" / "extra").touch()
+
+    async def act(session: Session) -> list[tuple[str, str]]:
+        syncing = Syncing(delete=True)
+        directions: tuple[Direction, ...] = ("to-server", "from-server")
+        steps = [
+            step
+            for direction in directions
+            async for step in plan_sync(
+                session,
+                tree if direction == "to-server" else tmp_path / "missing",
+                "t",
+                direction,
+                syncing,
+            )
+        ]
+        return [(step.action, step.entry.path) for step in steps]
+
+    steps = use(act)
+    assert ("remove", "extra") in steps
+    assert steps[-1] == ("send", "extra")
+    assert list_tree(daemon.root / "t") == {"extra": b""}
+    assert daemon.list_visible() == [daemon.root / "t"]
+    assert not (tmp_path / "missing").exists()
+
+
+def test_what_cannot_be_read_stays_in_the_target(
+    use: Use, daemon: Daemon, tree: Path, tmp_path: Path
+) -> None:
+    use(lambda session: sync(session, tree, "t", "to-server"))
+    (tree / "d" / "e" / "b").unlink()
+    (tree / "d" / "e").rmdir()
+    os.symlink("elsewhere", tree / "d" / "e")
+    (tree / "a").unlink()
+    totals = use(lambda session: sync(session, tree, "t", "to-server", Syncing(delete=True)))
+    assert (totals.removed, totals.skipped, totals.unchanged) == (1, 1, 6)
+    assert "d/e/b" in list_tree(daemon.root / "t")
+    with pytest.raises(FileNotFoundError):
+        use(lambda session: sync(session, tmp_path / "missing", "t", "to-server"))
+    with pytest.raises(NotFound):
+        use(lambda session: sync(session, tmp_path / "new", "missing", "from-server"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_times_and_modes_of_what_is_synced(
+    use: Use, daemon: Daemon, tree: Path, tmp_path: Path
+) -> None:
+    os.chmod(tree / "a", 0o600)
+
+    async def act(session: Session) -> None:
+        await sync(session, tree, "t", "to-server", Syncing(preserve=True))
+        await sync(session, tmp_path / "with", "t", "from-server", Syncing(preserve=True))
+        await sync(session, tmp_path / "without", "t", "from-server")
+
+    use(act)
+    os.umask(mask := os.umask(0))
+    for name, mode in (("with", 0o600), ("without", 0o666 & ~mask)):
+        status = (tmp_path / name / "a").stat()
+        assert (status.st_mtime_ns, status.st_mode & 0o777) == (NANOSECONDS, mode)
+
+
+@pytest.mark.long
+def test_twenty_thousand_files(use: Use, daemon: Daemon, tmp_path: Path) -> None:
+    top = tmp_path / "many"
+    for number in range(20_000):
+        path = top / f"d{number % 200}" / f"e{number % 7}" / f"f{number}"
+        if number < 1400:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"%d" % number)
+
+    async def act(session: Session) -> list[Totals]:
+        back = tmp_path / "back"
+        return [
+            *[await sync(session, top, "t", "to-server") for _ in range(2)],
+            *[await sync(session, back, "t", "from-server") for _ in range(2)],
+        ]
+
+    totals = use(act)
+    assert [(each.sent, each.unchanged) for each in totals] == [(20_000, 0), (0, 20_000)] * 2
+    for other in (daemon.root / "t", tmp_path / "back"):
+        assert subprocess.run(["diff", "-r", top, other], check=False).returncode == 0
