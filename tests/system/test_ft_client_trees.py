@@ -71,6 +71,15 @@ def test_there_and_back(full: Shell) -> None:
     assert is_same(full.directory / "tree", full.directory / "back" / "tree")
 
 
+def test_copies(full: Shell) -> None:
+    (full.directory / "tree" / "large").write_bytes(os.urandom(2_500_000))
+    full.run("cp", "-rp", "-j", "3", "tree/", ":x/")
+    assert is_same(full.directory / "tree", full.root / "x" / "tree")
+    full.run("cp", "-rp", ":x/tree", "back")
+    assert is_same(full.directory / "tree", full.directory / "back")
+    assert "its files can" in full.run("cp", "-r", ":x", ":y", status=2).errors
+
+
 def test_without_r_a_directory_is_refused(full: Shell) -> None:
     full.run("put", "tree", status=1)
     full.run("put", "-r", "tree")
