@@ -20,11 +20,12 @@ class CuttingProxy:
     Attributes:
         port: where it listens.
         passed: octets that have gone by, in both directions.
+        server: the port of the server; another may take its place. Who calls while there is none is cut.
     """
 
     def __init__(self, port: int, cuts: Sequence[int] = (), flip: int = -1) -> None:
         self.passed = 0
-        self._server = port
+        self.server = port
         self._cuts = list(cuts)
         self._flip = flip
         self._from_client = 0
@@ -42,7 +43,11 @@ class CuttingProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(("127.0.0.1", self._server))
+            try:
+                server = socket.create_connection(("127.0.0.1", self.server))
+            except OSError:
+                client.close()
+                continue
             budget = [self._cuts.pop(0) if self._cuts else 1 << 62]
             for source, target in ((client, server), (server, client)):
                 threading.Thread(
