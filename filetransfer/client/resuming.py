@@ -46,6 +46,7 @@ from filetransfer.errors import (
     SourceChanged,
     TransferInterrupted,
     TransferTimeout,
+    UnknownToVersion,
 )
 from filetransfer.store.upload import LocalUpload
 from filetransfer.store.upload import Progress as PartProgress
@@ -305,8 +306,9 @@ class ResumableDownload:
 
     async def _can_go_on(self, error: BaseException) -> bool:
         """Tell whether to try once more, after the wait that it takes."""
-        if isinstance(error, PreconditionFailed | DigestMismatch | Invalid):
-            # What there was is no part of the file that is there now.
+        if isinstance(error, PreconditionFailed | DigestMismatch | Invalid | UnknownToVersion):
+            # What there was is no part of the file that is there now; or the server has become an old one, or seemed
+            # to: it closed without a word, as one does that is being started.
             was_resumed = self._found is not None
             self._found = None
             await deferToThread(self._forget_part)

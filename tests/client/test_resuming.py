@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client_rig import Rig
+from client_rig import UNKNOWN, Rig, content
 from reactors import HeldThreads
 from scripted_server import ScriptedServer, digest_of
 from test_lost_connections import wait
@@ -347,6 +347,26 @@ def test_another_run_goes_on_with_a_download(
     again.content(OCTETS, digest=digest_of(OCTETS))
     later.turn()
     assert (tmp_path / "b").read_bytes() == OCTETS
+    assert os.listdir(tmp_path) == ["b"]
+    assert list_journal() == []
+    later.end()
+
+
+def test_a_server_that_became_an_old_one_sends_the_whole(
+    rig: Rig, server: ScriptedServer, tmp_path: Path, threads: HeldThreads
+) -> None:
+    """Or seems to be one: it closed without a word, as one does that is being started."""
+    begin_get(rig, server, tmp_path / "b").cancel()
+    rig.turn()
+    rig.end()
+    later = Rig(threads, (1, 2))
+    later.ask(later.session.open())
+    later.answer(UNKNOWN)
+    asked = later.ask(later.session.get("a", tmp_path / "b"))
+    later.turn()
+    later.answer(content("a", b"whole"))
+    later.turn()
+    assert asked.result.size == 5
     assert os.listdir(tmp_path) == ["b"]
     assert list_journal() == []
     later.end()
