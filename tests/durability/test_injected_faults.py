@@ -213,7 +213,7 @@ def resume(subject: Subject) -> tuple[bool, Check]:
 
     def finish() -> None:
         """Whatever has happened to it, it goes on."""
-        assert go_on()
+        assert wait_until(go_on)
         assert path.read_bytes() == octets
         path.unlink()
         with Speaker(subject.daemon.address) as speaker:
@@ -312,17 +312,17 @@ def kill_at_calls(subject: Subject, places: Iterable[tuple[str, Place]]) -> int:
 
 
 def test_some_calls_fail(subject: Subject) -> None:
-    # Of each call, one error; all of them have their turn.
+    # Of every third call, one error; all errors have their turn.
     faults = [
         (name, place, place.errors[which % len(place.errors)])
-        for which, (name, place) in enumerate(list_places(subject))
+        for which, (name, place) in enumerate(list_places(subject)[::3])
         if place.errors
     ]
     assert fail_calls(subject, faults) > len(faults) / 2
 
 
 def test_killed_at_some_calls(subject: Subject) -> None:
-    places = list_places(subject)[::12]
+    places = list_places(subject)[::24]
     assert kill_at_calls(subject, places) > len(places) / 2
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from doubles import DONE, change, content, get, put, summary
+from doubles import DONE, HELP, HELP_REPLY, change, content, get, put, summary
 from twistds import DEADLINE_SECONDS, ENVIRONMENT, Running, ask, run_daemon, run_twistd
 from twisted.internet.address import IPv4Address, UNIXAddress
 
@@ -190,6 +190,8 @@ def test_no_landlock(tmp_path: Path) -> None:
     address = str(tmp_path / "socket")
     with run_daemon(tmp_path, "--listen", f"unix:{address}", "--no-landlock") as daemon:
         assert read_status(daemon, "NoNewPrivs") == "0"
+        # Who is answered knows that signals are heard.
+        assert ask(address, HELP) == HELP_REPLY
         assert daemon.end() == 0
         assert not any("confined" in line for line in daemon.log)
 

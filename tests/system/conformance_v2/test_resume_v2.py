@@ -411,7 +411,7 @@ def send_in_turn(
 
 
 @pytest.mark.parametrize(
-    ("uploads", "rigs"), [(100, 4), pytest.param(1_000, 40, marks=pytest.mark.long)]
+    ("uploads", "rigs"), [(50, 2), pytest.param(1_000, 40, marks=pytest.mark.long)]
 )
 def test_uploads_through_kills(tmp_path: Path, uploads: int, rigs: int) -> None:
     """Each has its daemon killed under it once, at any time: whole in the end, for less than 1.2 times its size."""
