@@ -154,11 +154,27 @@ class Daemon(Service):
 
     def startService(self) -> None:
         """Give up what is not needed, open the root and serve. Raises CannotServe with one line when it cannot be."""
-        settings = self._settings
         self._drop_privileges()
         # Whatever it was started under: a umask that takes bits from the owner keeps a daemon that is not root from
         # opening what it has just made. What others may do is set by mode, file by file.
         self._umask = os.umask(PRIVATE_UMASK)
+        try:
+            self._open_store()
+        except BaseException:
+            os.umask(self._umask)
+            raise
+        super().startService()  # type: ignore[no-untyped-call]
+        self.signals.install()
+        self._reactor.suggestThreadPoolSize(MAX_THREADS)
+        self._log_start()
+        self._reactor.callWhenRunning(self._tell_ready)
+        self._repeat(SWEEP_SECONDS, self._factory.sweep)
+        if self._tls is not None:
+            self._repeat(LOOK_SECONDS, self._tls.look)
+        self._repeat(STALE_SECONDS, lambda: deferToThread(self._factory.store.remove_stale_uploads))
+
+    def _open_store(self) -> None:
+        settings = self._settings
         try:
             if not settings.is_read_only:
                 make_root(
@@ -177,15 +193,6 @@ class Daemon(Service):
             )
         except StoreUnavailable as error:
             raise CannotServe(f"filetransfer: {error}") from error
-        super().startService()  # type: ignore[no-untyped-call]
-        self.signals.install()
-        self._reactor.suggestThreadPoolSize(MAX_THREADS)
-        self._log_start()
-        self._reactor.callWhenRunning(self._tell_ready)
-        self._repeat(SWEEP_SECONDS, self._factory.sweep)
-        if self._tls is not None:
-            self._repeat(LOOK_SECONDS, self._tls.look)
-        self._repeat(STALE_SECONDS, lambda: deferToThread(self._factory.store.remove_stale_uploads))
 
     def _repeat(self, seconds: float, act: Callable[[], Any]) -> None:
         """Call something again and again, until the service ends; what it raises is logged, and it goes on."""

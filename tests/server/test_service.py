@@ -19,7 +19,7 @@ from twisted.logger import globalLogPublisher
 from filetransfer.server import service
 from filetransfer.server.addresses import describe_address
 from filetransfer.server.exchange import Exchange
-from filetransfer.server.service import CannotServe, Daemon
+from filetransfer.server.service import PRIVATE_UMASK, CannotServe, Daemon
 from filetransfer.server.settings import Settings
 from filetransfer.store.interface import Commit
 from filetransfer.wire.messages import Put, Response
@@ -170,8 +170,12 @@ def test_ipv6_that_fails_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_root_that_cannot_be_served(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     daemon = Daemon(Settings(root=str(tmp_path / "file")), reactor)
+    before = read_umask()
+    assert before != PRIVATE_UMASK
     with pytest.raises(CannotServe, match="file"):
         daemon.startService()
+    # Whoever goes on with this process does not inherit it.
+    assert read_umask() == before
 
 
 def test_a_bug_in_answering_a_commit_leaves_the_others_alone(

@@ -45,7 +45,6 @@ def full(shell: Shell) -> Shell:
     (shell.root / "d" / "e").mkdir(parents=True)
     for name in ("a.txt", "b[1].csv", "d/c.csv", "d/e/f.csv", "d/e/.hidden.csv"):
         (shell.root / name).write_bytes(name.encode())
-        (shell.root / name).chmod(0o644)
     return shell
 
 
