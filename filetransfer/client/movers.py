@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 from twisted.internet.threads import deferToThread
 
@@ -12,13 +13,13 @@ from filetransfer.errors import Exists, PreconditionFailed, SourceChanged
 from filetransfer.wire.messages import Entry
 
 
-class Uploads:
-    """Moves things from here to the server.
+class _Direction:
+    """What both directions have.
 
     Args:
         crew: has the sessions, and the tree.
         path: of the directory on the server; empty for the root.
-        preserve, no_clobber, resume: see :func:`put_tree`.
+        preserve, no_clobber, resume: see :func:`put_tree` and :func:`get_tree`.
     """
 
     def __init__(
@@ -29,6 +30,10 @@ class Uploads:
         self._preserve = preserve
         self._no_clobber = no_clobber
         self._resume = resume
+
+
+class Uploads(_Direction):
+    """Moves things from here to the server."""
 
     async def send(self, entry: Entry, progress: Progress | None) -> Transferred:
         """See :class:`Mover`."""
@@ -63,23 +68,11 @@ class Uploads:
         """See :class:`Mover`."""
 
 
-class Downloads:
-    """Moves things from the server to here.
+class Downloads(_Direction):
+    """Moves things from the server to here. Arguments as for what both directions have."""
 
-    Args:
-        crew: has the sessions, and the tree.
-        path: of the directory on the server; empty for the root.
-        preserve, no_clobber, resume: see :func:`get_tree`.
-    """
-
-    def __init__(
-        self, crew: Crew, path: str, *, preserve: Preserve, no_clobber: bool, resume: bool
-    ) -> None:
-        self._crew = crew
-        self._prefix = f"{path}/" if path else ""
-        self._preserve = preserve
-        self._no_clobber = no_clobber
-        self._resume = resume
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._made = {""}
         self._directories: list[Entry] = []
 

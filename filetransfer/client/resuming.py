@@ -78,6 +78,25 @@ def identify(path: str) -> Identity:
     return Identity(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What a transfer needs to go on where it was cut off.
+
+    Attributes:
+        conversation: with the server.
+        clock: for waits.
+        journal: remembers transfers for later runs.
+        server: what the journal calls the server.
+        tries: how often in a row one may be lost without having moved, >= 1.
+    """
+
+    conversation: Conversation
+    clock: IReactorTime
+    journal: Journal
+    server: str
+    tries: int
+
+
 class _Rest:
     """The rest of a file, whose beginning the receiver has; a :class:`filetransfer.client.sources.Source`."""
 
@@ -103,38 +122,27 @@ class ResumableUpload:
     """One upload, over as many connections as it takes.
 
     Args:
-        conversation: with the server.
-        clock: for waits.
+        recovery: see there.
         path: of the local file, absolute.
         request: all that is known before the file is opened.
         preserves: see :class:`~filetransfer.client.exchanges.PutExchange`.
         progress: told of what moves.
-        journal: remembers it for later runs.
-        server: what the journal calls the server.
-        tries: how often in a row it may be lost without having moved, >= 1.
     """
 
     def __init__(
         self,
-        conversation: Conversation,
-        clock: IReactorTime,
+        recovery: Recovery,
         path: str,
         request: Put,
         preserves: Preserve,
         progress: Progress | None,
-        journal: Journal,
-        server: str,
-        tries: int,
     ) -> None:
-        self._conversation = conversation
-        self._clock = clock
+        self._recovery = recovery
         self._path = path
         self._request = request
         self._preserves = preserves
         self._progress = progress
-        self._journal = journal
-        self._names = (server, request.path, path)
-        self._tries = tries
+        self._names = (recovery.server, request.path, path)
         self._identity = identify(path)
         self._token = b""
 
@@ -147,7 +155,7 @@ class ResumableUpload:
             try:
                 result = await self._try_once(was_begun)
             except (SourceChanged, DigestMismatch, SizeMismatch):
-                await deferToThread(self._journal.remove, UploadEntry, *self._names)
+                await deferToThread(self._recovery.journal.remove, UploadEntry, *self._names)
                 raise
             except (ConnectFailed, TransferTimeout):
                 # That was tried several times, or long enough.
@@ -156,19 +164,19 @@ class ResumableUpload:
                 was_begun = True
                 failures = 1 if self._offset > furthest else failures + 1
                 furthest = max(furthest, self._offset)
-                if failures >= self._tries or self._conversation.is_closed:
+                if failures >= self._recovery.tries or self._recovery.conversation.is_closed:
                     raise
                 wait_seconds = choose_wait(failures)
                 if isinstance(error, RequestRefused):
                     wait_seconds += error.retry_after or 0.0
-                await sleep(self._clock, wait_seconds)
+                await sleep(self._recovery.clock, wait_seconds)
             else:
-                await deferToThread(self._journal.remove, UploadEntry, *self._names)
+                await deferToThread(self._recovery.journal.remove, UploadEntry, *self._names)
                 return result
 
     def _find_token(self) -> bool:
         """Go on with an upload of an earlier run, or begin one; gives whether it was begun. In a thread."""
-        entry = self._journal.find(UploadEntry, *self._names)
+        entry = self._recovery.journal.find(UploadEntry, *self._names)
         identity = self._identity
         if entry is not None and identity == Identity(entry.size, entry.modified, entry.inode):
             self._token = entry.token
@@ -179,7 +187,7 @@ class ResumableUpload:
     def _begin_anew(self) -> None:
         self._token = secrets.token_bytes(_TOKEN_OCTETS)
         identity = self._identity
-        self._journal.write(
+        self._recovery.journal.write(
             UploadEntry(self._token, identity.size, identity.modified, identity.inode), *self._names
         )
 
@@ -200,12 +208,12 @@ class ResumableUpload:
         source = _Rest(self._path, self._identity, offset, prefix)
         request = replace(self._request, upload=self._token)
         exchange = PutExchange(source, request, self._preserves, self._progress)
-        return await self._conversation.submit(exchange)
+        return await self._recovery.conversation.submit(exchange)
 
     async def _ask(self) -> Status | None:
         try:
             asking = PlainExchange(Stat(upload=self._token))
-            return cast(Status, await self._conversation.submit(asking))
+            return cast(Status, await self._recovery.conversation.submit(asking))
         except NotFound:
             return None
 
@@ -239,40 +247,29 @@ class ResumableDownload:
     """One download, over as many connections as it takes; the keeper of its part.
 
     Args:
-        conversation: with the server.
-        clock: for waits.
+        recovery: see there.
         request: for the whole file.
         destination: where it goes.
         preserves: see :class:`~filetransfer.client.exchanges.GetExchange`.
         progress: told of what moves.
-        journal: remembers it for later runs.
-        server: what the journal calls the server.
-        tries: how often in a row it may be lost without having moved, >= 1.
     """
 
     min_octets = MIN_OCTETS
 
     def __init__(
         self,
-        conversation: Conversation,
-        clock: IReactorTime,
+        recovery: Recovery,
         request: Get,
         destination: PathDestination,
         preserves: Preserve,
         progress: Progress | None,
-        journal: Journal,
-        server: str,
-        tries: int,
     ) -> None:
-        self._conversation = conversation
-        self._clock = clock
+        self._recovery = recovery
         self._request = request
         self._destination = destination
         self._preserves = preserves
         self._progress = progress
-        self._journal = journal
-        self._names = (server, request.path, destination.path)
-        self._tries = tries
+        self._names = (recovery.server, request.path, destination.path)
         self._was_remembered = False
         self._found: tuple[LocalUpload, str] | None = None
         self._failures = 0
@@ -280,13 +277,13 @@ class ResumableDownload:
 
     async def run(self) -> Transferred:
         """Fetch the file. Raises as :meth:`filetransfer.client.session.Session.get`."""
-        if self._journal.has(DownloadEntry, *self._names):
+        if self._recovery.journal.has(DownloadEntry, *self._names):
             self._found = await deferToThread(self._find)
         while True:
             exchange = GetExchange(
                 self._request,
                 self._destination,
-                self._conversation.publisher,
+                self._recovery.conversation.publisher,
                 self._preserves,
                 self._progress,
                 self,
@@ -294,14 +291,14 @@ class ResumableDownload:
             if self._found is not None:
                 exchange.go_on_with(*self._found)
             try:
-                result = await self._conversation.submit(exchange)
+                result = await self._recovery.conversation.submit(exchange)
             except BaseException as error:
                 await exchange.settle()
                 if not await self._can_go_on(error):
                     raise
             else:
                 if self._found is not None or self._was_remembered:
-                    await deferToThread(self._journal.remove, DownloadEntry, *self._names)
+                    await deferToThread(self._recovery.journal.remove, DownloadEntry, *self._names)
                 return result
 
     async def _can_go_on(self, error: BaseException) -> bool:
@@ -324,34 +321,34 @@ class ResumableDownload:
         offset = 0 if self._found is None else self._found[0].received
         self._failures = 1 if offset > self._furthest else self._failures + 1
         self._furthest = max(self._furthest, offset)
-        if self._failures >= self._tries or self._conversation.is_closed:
+        if self._failures >= self._recovery.tries or self._recovery.conversation.is_closed:
             if self._found is not None:
                 self._found[0].keep()
             return False
-        await sleep(self._clock, choose_wait(self._failures))
+        await sleep(self._recovery.clock, choose_wait(self._failures))
         return True
 
     def remember(self, part: LocalUpload, etag: str) -> None:
         """See :class:`~filetransfer.client.exchanges.Keeper`."""
         self._was_remembered = True
         path = os.path.join(self._destination.parent, part.part)
-        self._journal.write(DownloadEntry(etag, path), *self._names)
+        self._recovery.journal.write(DownloadEntry(etag, path), *self._names)
 
     async def ask_digest(self, etag: str | None) -> Digests:
         """See :class:`~filetransfer.client.exchanges.Keeper`."""
         asking = PlainExchange(AskDigest(self._request.path, DEFAULT_ALGORITHM, etag))
-        return cast(Digested, await self._conversation.submit(asking)).digest
+        return cast(Digested, await self._recovery.conversation.submit(asking)).digest
 
     def _forget_part(self) -> None:
-        entry = self._journal.find(DownloadEntry, *self._names)
+        entry = self._recovery.journal.find(DownloadEntry, *self._names)
         if entry is not None and os.path.dirname(entry.part) == self._destination.parent:
             with suppress(OSError):
                 os.unlink(entry.part)
-        self._journal.remove(DownloadEntry, *self._names)
+        self._recovery.journal.remove(DownloadEntry, *self._names)
 
     def _find(self) -> tuple[LocalUpload, str] | None:
         """Give the part that was kept, and the etag of what it is a part of. In a thread."""
-        entry = self._journal.find(DownloadEntry, *self._names)
+        entry = self._recovery.journal.find(DownloadEntry, *self._names)
         if (
             entry is None
             or os.path.dirname(entry.part) != self._destination.parent

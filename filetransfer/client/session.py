@@ -41,7 +41,13 @@ from filetransfer.client.exchanges import (
 from filetransfer.client.journal import Journal
 from filetransfer.client.known import find_state_directory
 from filetransfer.client.protocol import ServerInfo
-from filetransfer.client.resuming import FEATURE, MIN_OCTETS, ResumableDownload, ResumableUpload
+from filetransfer.client.resuming import (
+    FEATURE,
+    MIN_OCTETS,
+    Recovery,
+    ResumableDownload,
+    ResumableUpload,
+)
 from filetransfer.client.sources import (
     LocalSource,
     PathSource,
@@ -123,10 +129,11 @@ class Session:
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._tries = tries
-        self._journal = Journal(find_state_directory())
         self._conversation = Conversation(
             connector, clock, timeout_seconds=timeout_seconds, tries=tries
         )
+        journal = Journal(find_state_directory())
+        self._recovery = Recovery(self._conversation, clock, journal, self.server, tries)
 
     async def __aenter__(self) -> Session:
         await self.open()
@@ -248,17 +255,7 @@ class Session:
     async def _resume_put(
         self, path: str, request: Put, preserve: Preserve, progress: Progress | None
     ) -> Transferred:
-        return await ResumableUpload(
-            self._conversation,
-            self._clock,
-            path,
-            request,
-            preserve,
-            progress,
-            self._journal,
-            self.server,
-            self._tries,
-        ).run()
+        return await ResumableUpload(self._recovery, path, request, preserve, progress).run()
 
     async def _find_source(self, local: LocalSource) -> Source:
         found = find_source(local)
@@ -346,15 +343,7 @@ class Session:
         progress: Progress | None,
     ) -> Transferred:
         return await ResumableDownload(
-            self._conversation,
-            self._clock,
-            request,
-            destination,
-            preserve,
-            progress,
-            self._journal,
-            self.server,
-            self._tries,
+            self._recovery, request, destination, preserve, progress
         ).run()
 
     async def get_octets(

@@ -35,6 +35,12 @@ from filetransfer.wire.messages import (
 if TYPE_CHECKING:
     from filetransfer.server.protocol import FileTransferProtocol
 
+MAX_SMALL_OCTETS = 64 * 1024
+"""Bodies up to this size are held in memory, and go out in one write with their head.
+
+Source: protocol, section 1, rule 2, and section 5.
+"""
+
 Result = TypeVar("Result")
 Answer = Response | Coroutine[Deferred[Any], Any, Response | None] | None
 

@@ -21,7 +21,7 @@ from filetransfer.errors import (
 )
 from filetransfer.names import Path, check_path
 from filetransfer.server.directories import delete, list_, make_directory, stat
-from filetransfer.server.exchange import Answer, Exchange
+from filetransfer.server.exchange import MAX_SMALL_OCTETS, Answer, Exchange
 from filetransfer.server.sending import OutgoingFile
 from filetransfer.server.uploads import put
 from filetransfer.store.interface import NO_DIGESTS, Download, Publish, Rename, Terms, Upload
@@ -46,9 +46,6 @@ from filetransfer.wire.messages import (
     Summary,
     Unknown,
 )
-
-MAX_SMALL_OCTETS = 64 * 1024
-"""Bodies up to this size go out in one write with their head. Source: protocol, section 1, rule 2, and section 5."""
 
 HELP_TEXT = "bye change get help put summary"
 
@@ -119,7 +116,7 @@ def _send(
 
 def _describe(request: Get, path: Path, download: Download) -> tuple[Content, int]:
     """Give the head of a file's body, and how many octets the body has."""
-    check_etag(request.if_match, download.etag)
+    _check_etag(request.if_match, download.etag)
     if request.offset > download.size:
         raise OffsetMismatch(f"the file ends at {download.size}", about="path")
     count = download.size - request.offset
@@ -149,7 +146,7 @@ def _frame_small(exchange: Exchange, request: Get, octets: bytes) -> bytes:
     return header + octets + connection.encode_body_end(BodyEnd({algorithm: digest.digest()}))
 
 
-def check_etag(wanted: str | None, etag: str) -> None:
+def _check_etag(wanted: str | None, etag: str) -> None:
     """Refuse unless a file has the etag that a request wants it to have. Raises PreconditionFailed."""
     if wanted is not None and wanted != etag:
         raise PreconditionFailed("the file is not the one that was asked for any more")
@@ -200,7 +197,7 @@ async def digest(exchange: Exchange, request: Digest) -> Response:
     with _take_turn(exchange):
         download = await deferToThread(exchange.protocol.factory.store.open_download, path)
         try:
-            check_etag(request.if_match, download.etag)
+            _check_etag(request.if_match, download.etag)
             value = download.digest if algorithm == DEFAULT_ALGORITHM else b""
             if not value:
                 value = await exchange.run_until_stopped(download.compute_digest, algorithm)

@@ -30,7 +30,7 @@ from filetransfer.errors import (
     Unsupported,
 )
 from filetransfer.names import Path, check_path
-from filetransfer.server.exchange import TOO_LARGE, Answer, Exchange
+from filetransfer.server.exchange import MAX_SMALL_OCTETS, TOO_LARGE, Answer, Exchange
 from filetransfer.store.interface import (
     NO_DIGESTS,
     NO_TERMS,
@@ -44,9 +44,6 @@ from filetransfer.store.interface import (
     Upload,
 )
 from filetransfer.wire.messages import BodyEnd, Done, Put, Status
-
-MAX_HELD_OCTETS = 64 * 1024
-"""Bodies up to this size are held in memory. Source: protocol, section 5."""
 
 _HANDOVER_SECONDS = 30.0
 
@@ -66,7 +63,7 @@ def put(exchange: Exchange, request: Put) -> Answer:
         return _put_resumable(exchange, request, path, terms, request.upload)
     if request.offset:
         raise Invalid("an offset goes with an upload, and this request names none")
-    if request.size is None or size > MAX_HELD_OCTETS:
+    if request.size is None or size > MAX_SMALL_OCTETS:
         return _put_bulk(exchange, request, path, terms)
 
     def publish(octets: bytes, end: BodyEnd) -> None:

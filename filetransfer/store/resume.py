@@ -265,6 +265,11 @@ class Resumables:
 
     def _remove(self, key: str) -> None:
         """Remove a held upload; does nothing when there is none."""
+        with self._changed:
+            entry = self._entries.get(key)
+        if entry is not None:
+            # Half of it may be gone when this fails: what was known of it is not told any more.
+            entry.verified = None
         self._files.remove(key)
         with self._changed:
             self._entries.pop(key, None)

@@ -3,15 +3,20 @@
 speaker = await call_in_version_2(serving)
 answer = await speaker.ask(Get("a"))          answer.response, answer.body, answer.end
 answer = await speaker.put("a", b"octets")
+
+@spoken                                       runs a test with a daemon and a connection to it
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from serving import Serving, reactor
+from reactors import run
+from serving import Serving, reactor, serve
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
@@ -159,3 +164,19 @@ def xxh3(octets: bytes) -> dict[str, bytes]:
     running = start_digest()
     running.update(octets)
     return {"xxh3-128": running.digest()}
+
+
+def spoken(test: Callable[[Serving, Speaker], Awaitable[None]]) -> Callable[[Path], None]:
+    """Run a test with a daemon and a connection to it."""
+
+    def run_test(tmp_path: Path) -> None:
+        async def work() -> None:
+            async with serve(tmp_path / "root", durability="full") as serving:
+                speaker = await call_in_version_2(serving)
+                await test(serving, speaker)
+                assert not serving.log.failures
+                speaker.lose()
+
+        run(work())
+
+    return run_test

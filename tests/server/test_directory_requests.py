@@ -1,36 +1,18 @@
 """LIST, STAT, DELETE and MAKE_DIRECTORY, over real sockets and above a real directory."""
 
 import os
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
-from reactors import run
-from serving import Serving, serve
-from speaking import Answer, Speaker, call_in_version_2, xxh3
+from serving import Serving
+from speaking import Answer, Speaker, spoken, xxh3
 
 from filetransfer.errors import Internal
 from filetransfer.server import directories
 from filetransfer.wire.listing import EntryDecoder
 from filetransfer.wire.messages import Delete, Get, List, MakeDirectory, Put, Stat
-
-
-def spoken(test: Callable[[Serving, Speaker], Awaitable[None]]) -> Callable[[Path], None]:
-    """Run a test with a daemon and a connection to it."""
-
-    def run_test(tmp_path: Path) -> None:
-        async def work() -> None:
-            async with serve(tmp_path / "root", durability="full") as serving:
-                speaker = await call_in_version_2(serving)
-                await test(serving, speaker)
-                assert not serving.log.failures
-                speaker.lose()
-
-        run(work())
-
-    return run_test
 
 
 def read_entries(answer: Answer) -> list[Any]:

@@ -2,13 +2,11 @@
 
 import os
 import threading
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from reactors import run
-from serving import Serving, list_descriptors, serve, until
-from speaking import Speaker, call_in_version_2, xxh3
+from serving import Serving, list_descriptors, until
+from speaking import Speaker, call_in_version_2, spoken, xxh3
 
 from filetransfer.errors import Cancelled
 from filetransfer.server.exchange import Exchange
@@ -21,22 +19,6 @@ OCTETS = os.urandom(9 * MEBIBYTE + 12345)
 CUTS = pytest.mark.parametrize(
     "cut", [0, 1, 1000, MEBIBYTE, 5 * MEBIBYTE + 7, len(OCTETS) - 1, len(OCTETS)]
 )
-
-
-def spoken(test: Callable[[Serving, Speaker], Awaitable[None]]) -> Callable[[Path], None]:
-    """Run a test with a daemon and a connection to it."""
-
-    def run_test(tmp_path: Path) -> None:
-        async def work() -> None:
-            async with serve(tmp_path / "root", durability="full") as serving:
-                speaker = await call_in_version_2(serving)
-                await test(serving, speaker)
-                assert not serving.log.failures
-                speaker.lose()
-
-        run(work())
-
-    return run_test
 
 
 def begin(speaker: Speaker, count: int, token: bytes = TOKEN, offset: int = 0) -> None:

@@ -2,7 +2,6 @@
 
 import errno
 import os
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,7 +10,7 @@ import pytest
 from doubles import DONE, HELP, HELP_REPLY, content, get, put
 from reactors import run
 from serving import Serving, list_descriptors, serve, until
-from speaking import Speaker, call_in_version_2, xxh3
+from speaking import Speaker, call_in_version_2, spoken, xxh3
 
 from filetransfer.digests import start_digest
 from filetransfer.errors import Cancelled
@@ -43,24 +42,6 @@ def sha256(octets: bytes) -> dict[str, bytes]:
     running = start_digest("sha256")
     running.update(octets)
     return {"sha256": running.digest()}
-
-
-def spoken(
-    test: Callable[[Serving, Speaker], Awaitable[None]],
-) -> Callable[[Path], None]:
-    """Run a test with a daemon and a connection to it."""
-
-    def run_test(tmp_path: Path) -> None:
-        async def work() -> None:
-            async with serve(tmp_path / "root", durability="full") as serving:
-                speaker = await call_in_version_2(serving)
-                await test(serving, speaker)
-                assert not serving.log.failures
-                speaker.lose()
-
-        run(work())
-
-    return run_test
 
 
 @spoken

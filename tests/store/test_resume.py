@@ -20,6 +20,7 @@ from filetransfer.digests import start_digest
 from filetransfer.errors import (
     Busy,
     Cancelled,
+    Internal,
     NoSpace,
     NotFound,
     NotPermitted,
@@ -156,6 +157,25 @@ def test_a_request_that_is_late_takes_nothing_away(rig: Rig) -> None:
     with pytest.raises(Busy, match="since"):
         rig.store.delete_upload(TOKEN, "", 5)
     finish(rig, begin(rig, 1000, number=7))
+
+
+def test_half_of_it_could_be_removed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The part is gone, and its sidecar is not: nobody is sent to where it would go on."""
+    cut_off(rig, 2 * WINDOW)
+    unlink = os.unlink
+
+    def fail(name: str, *, dir_fd: int) -> None:
+        if name.endswith(".sidecar"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        unlink(name, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.os, "unlink", fail)
+        with pytest.raises(Internal):
+            begin(rig)
+    with pytest.raises(NotFound):
+        stat(rig)
+    finish(rig, begin(rig))
 
 
 def test_what_cannot_be_resumed_is_removed(plain_rig: Rig) -> None:
