@@ -55,6 +55,19 @@ async def test_most_of_it_is_done_before_the_end(loop: Loopback) -> None:
 
 
 @over_loopback
+async def test_reads_that_give_less_than_was_asked_for(loop: Loopback) -> None:
+    preadv = os.preadv
+
+    def read_little(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        return preadv(descriptor, [buffers[0][:1000]], offset)
+
+    behind = begin(loop.make_file(OCTETS))
+    with mock.patch.object(digesting.os, "preadv", read_little):
+        behind.moved(100_000)
+        assert await behind.finish() == digest(OCTETS[:100_000])
+
+
+@over_loopback
 async def test_a_file_that_became_shorter(loop: Loopback) -> None:
     behind = begin(loop.make_file(b"short"))
     behind.moved(WINDOW_OCTETS)
