@@ -1,4 +1,6 @@
-"""Uploads that can be resumed: who has them, and for how long. What the disk holds of them: see ``kept.py``.
+"""Uploads that can be resumed: who has them, and for how long.
+
+One of them while it is written: see ``resumable.py``. What the disk holds of them: see ``kept.py``.
 
 **Who has an upload.** The newest connection does. Whoever asks for an upload (``begin``, ``stat``, ``delete``) takes it
 away from its owner: the owner's ``on_taken`` stops what moves octets, the rest is digested, and the owner's descriptor
@@ -13,17 +15,14 @@ What was kept by this very run is not read again: its running digests are kept, 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from filetransfer.digests import start_digest
 from filetransfer.errors import (
     Busy,
-    Cancelled,
     NotFound,
     NotPermitted,
     OffsetMismatch,
@@ -32,19 +31,14 @@ from filetransfer.errors import (
 )
 from filetransfer.names import Path
 from filetransfer.store.interface import (
-    NO_DIGESTS,
-    NO_TERMS,
-    Digests,
     PublishedUpload,
     Resumption,
-    Terms,
     UnfinishedUpload,
 )
-from filetransfer.store.kept import KeptFiles, Verified, list_names, make_key, name_part
-from filetransfer.store.parts import Parts, StoreUpload
-from filetransfer.store.sidecar import WINDOW, Outcome, Purpose, Sidecar, Window
-from filetransfer.store.space import Claim
-from filetransfer.store.upload import Progress
+from filetransfer.store.kept import KeptFiles, Verified, list_names, make_key
+from filetransfer.store.parts import Parts
+from filetransfer.store.resumable import ResumableUpload
+from filetransfer.store.sidecar import Purpose
 
 MAX_PARTS = 64
 """Parts that are kept for an identity; the oldest go first. Source: protocol, section 2."""
@@ -56,7 +50,6 @@ KEEP_SECONDS = 24 * 3600.0
 """How long a part, or an outcome, is kept. Source: as above."""
 
 _MAX_WAIT_SECONDS = 50.0
-_TAKEN_OVER = "another connection has taken this upload over"
 
 _logger = logging.getLogger("filetransfer.store")
 
@@ -344,179 +337,3 @@ class Resumables:
                     continue
                 self._held.add(key)
             self.forget(key)
-
-
-class ResumableUpload(StoreUpload):
-    """An upload that stays when it is cut off.
-
-    One that was taken over refuses to write (Cancelled) and does nothing else any more.
-
-    Args:
-        parts: of the store.
-        resumables: of the store; this one is its owner's in there.
-        key: of the upload.
-        sidecar: the upload closes it, but not when this raises.
-        claim: to the room for the rest.
-        resumption: see there.
-        verified: how far the part has come; None: it is new.
-    """
-
-    __slots__ = (
-        *("_digesting", "_etag", "_is_committing", "_on_taken", "_resumables", "_sidecar"),
-        *("_window", "_writing", "key"),
-    )
-
-    is_remembered = True
-
-    def __init__(
-        self,
-        parts: Parts,
-        resumables: Resumables,
-        key: str,
-        sidecar: Sidecar,
-        claim: Claim,
-        resumption: Resumption,
-        verified: Verified | None,
-    ) -> None:
-        self.key = key
-        self._resumables = resumables
-        self._sidecar = sidecar
-        self._on_taken = resumption.on_taken
-        self._is_committing = False
-        self._etag = ""
-        # Whoever takes over waits for both; a writer and a digester may be at work at the same time.
-        self._writing = threading.RLock()
-        self._digesting = threading.RLock()
-        self._window = start_digest() if verified is None else verified.window
-        progress = None if verified is None else verified.progress
-        super().__init__(parts, sidecar.purpose.path, claim, name_part(key), progress)
-        if progress is not None:
-            try:
-                # What was not recorded before the cut must not be behind the new octets.
-                os.ftruncate(self._descriptor, progress.offset)
-            except OSError:
-                self._close_files()
-                raise
-
-    def write(self, octets: bytes | bytearray | memoryview) -> None:
-        """See :meth:`StoreUpload.write`. Raises Cancelled, too, when it was taken over."""
-        with self._writing:
-            self._check_owned()
-            super().write(octets)
-
-    def advance(self, count: int) -> None:
-        """See :meth:`StoreUpload.advance`. Raises Cancelled, too, when it was taken over."""
-        with self._writing:
-            self._check_owned()
-            super().advance(count)
-
-    def digest_behind(self) -> None:
-        """See :meth:`FileUpload.digest_behind`. Raises Cancelled, too, when it was taken over."""
-        with self._digesting:
-            self._check_owned()
-            super().digest_behind()
-
-    def _check_owned(self) -> None:
-        if self._descriptor < 0:
-            raise Cancelled(_TAKEN_OVER)
-
-    def _take(self, octets: bytes | bytearray | memoryview) -> None:
-        view = memoryview(octets)
-        done = self._digested
-        while view:
-            piece = view[: WINDOW - done % WINDOW]
-            self._window.update(piece)
-            done += len(piece)
-            view = view[len(piece) :]
-            if done % WINDOW == 0:
-                self._record_window(done)
-                self._window = start_digest()
-        super()._take(octets)
-
-    def _record_window(self, end: int) -> None:
-        """Record the window that ends, for now, at an offset > 0."""
-        index = (end - 1) // WINDOW
-        self._sidecar.write_window(index, Window(end - index * WINDOW, self._window.digest()))
-
-    def describe(self, terms: Terms = NO_TERMS, digests: Digests = NO_DIGESTS) -> None:
-        """See :meth:`StoreUpload.describe`. Raises Cancelled, too, when it was taken over."""
-        if not self._hold():
-            raise Cancelled(_TAKEN_OVER)
-        self._is_committing = True
-        super().describe(terms, digests)
-
-    def publish_as(self, name: bytes, directory: int, *, replaces: bool = True) -> str:
-        """See :meth:`StoreUpload.publish_as`; it is over when it is remembered."""
-        self._etag = super().publish_as(name, directory, replaces=replaces)
-        return self._etag
-
-    def remember(self, *, is_durable: bool) -> None:
-        """See :meth:`StoreUpload.remember`. What cannot be remembered costs a peer that lost its answer a transfer."""
-        is_recorded = is_durable
-        try:
-            if is_durable:
-                self._sidecar.write_outcome(Outcome(self._digest.digest(), self._etag))
-                self._parts.storage.sync(self._sidecar.fileno())
-        except (OSError, RequestRefused) as error:
-            _logger.warning("that an upload was published could not be remembered: %s", error)
-            is_recorded = False
-        self._sidecar.close()
-        self._is_committing = False
-        if is_recorded:
-            self._resumables.note_published(self.key)
-        else:
-            self._resumables.forget(self.key)
-
-    def stop(self) -> Verified | None:
-        """End it for its owner; called by whoever takes it over and holds its key. Gives how far it has come."""
-        self._on_taken()
-        with self._writing, self._digesting:
-            return self._suspend()
-
-    def keep(self) -> None:
-        """See :meth:`Upload.keep <filetransfer.store.interface.Upload.keep>`."""
-        if self._descriptor < 0 or not self._hold():
-            return
-        with self._writing, self._digesting:
-            verified = self._suspend(is_synced=True)
-        self._is_committing = False
-        self._resumables.park(self, verified)
-
-    def _suspend(self, *, is_synced: bool = False) -> Verified | None:
-        """Close it; give how far it has come, None when that is not known."""
-        if self._descriptor < 0:
-            return None
-        try:
-            super().digest_behind()
-            if self._digested % WINDOW:
-                self._record_window(self._digested)
-            if is_synced:
-                self._parts.storage.sync(self._descriptor)
-                self._parts.storage.sync(self._sidecar.fileno())
-                self._parts.storage.sync(self._directory.fileno())
-            return Verified(Progress(self._digested, self._digest), self._window)
-        except (OSError, RequestRefused) as error:
-            _logger.warning("an upload that was cut off could not be kept: %s", error)
-            return None
-        finally:
-            self._close_files()
-
-    def abort(self) -> None:
-        """See :meth:`Upload.abort <filetransfer.store.interface.Upload.abort>`."""
-        if self._etag or (self._descriptor < 0 and not self._is_committing):
-            return
-        if self._hold():
-            super().abort()
-            self._sidecar.close()
-            self._is_committing = False
-            self._resumables.forget(self.key)
-        else:
-            self._close_files()
-
-    def _hold(self) -> bool:
-        """Have it to oneself, unless somebody is about to take it over."""
-        return self._is_committing or self._resumables.try_hold(self)
-
-    def _close_files(self) -> None:
-        super().close()
-        self._sidecar.close()

@@ -14,7 +14,7 @@ from filetransfer.errors import NotFound
 from filetransfer.names import Path as Name
 from filetransfer.store.directory import DirectoryStore
 from filetransfer.store.interface import Commit, Publish, PublishedUpload, Resumption
-from filetransfer.store.resume import ResumableUpload
+from filetransfer.store.resumable import ResumableUpload
 from filetransfer.store.sidecar import WINDOW
 
 UPLOADS = 4

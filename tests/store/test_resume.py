@@ -36,7 +36,7 @@ from filetransfer.store.interface import (
     Resumption,
     UnfinishedUpload,
 )
-from filetransfer.store.resume import ResumableUpload
+from filetransfer.store.resumable import ResumableUpload
 from filetransfer.store.sidecar import WINDOW
 from filetransfer.store.space import Space
 
