@@ -14,6 +14,9 @@ from twisted.logger import Logger
 POLL_SECONDS = 0.05
 """How often it is seen whether all has ended: a connection knows nothing of whoever waits for its end."""
 
+OPENING_SECONDS = 1.0
+"""How long those who have just connected may take to say which version they speak, to be told that we stop."""
+
 UNWIND_SECONDS = 1.5
 """How long the exchanges of a connection that was cut have to put away what they hold: some calls to a disk."""
 
@@ -25,7 +28,7 @@ class Connection(Protocol):
 
     transport: Any
 
-    def drain(self) -> None:
+    def drain(self, *, hears_openings: bool) -> None:
         """Begin no more requests, and close when those under way are answered."""
 
 
@@ -59,9 +62,14 @@ class Drain:
     async def run(self, seconds: float) -> None:
         """Return when all connections have ended, or were cut after so many seconds, >= 0; nobody may connect."""
         self._served.begin_drain()
-        for connection in list(self._served.connections):
-            connection.drain()
-        await self._wait_until_quiet(seconds)
+        opening_seconds = min(seconds, OPENING_SECONDS)
+        for hears_openings, waits_seconds in (
+            (True, opening_seconds),
+            (False, seconds - opening_seconds),
+        ):
+            for connection in list(self._served.connections):
+                connection.drain(hears_openings=hears_openings)
+            await self._wait_until_quiet(waits_seconds)
         if self._served.connections:
             count = len(self._served.connections)
             _log.warn("{count} connections are cut: their transfers were not done", count=count)

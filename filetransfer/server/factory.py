@@ -20,6 +20,7 @@ from filetransfer.server.logs import PeerLines, RequestLog
 from filetransfer.server.process import return_free_memory
 from filetransfer.server.protocol import FileTransferProtocol
 from filetransfer.server.summaries import Summaries
+from filetransfer.server.turned_away import MAX_TURNED_AWAY, TurnedAway
 from filetransfer.server.turns import Turns
 from filetransfer.store.interface import Commit, Store
 from filetransfer.wire.connection import FRAME_LIMITS
@@ -77,6 +78,7 @@ class FileTransferFactory(Factory):
         self.turns = Turns()
         self.numbers = itertools.count(1)
         self.connections: set[FileTransferProtocol] = set()
+        self._turned_away: set[TurnedAway] = set()
         self.works: set[Deferred[Any]] = set()
         self.held_octets = 0
         self.is_draining = False
@@ -96,7 +98,19 @@ class FileTransferFactory(Factory):
         if self._peer_lines.may_log(group):
             peer = describe_address(addr)
             _log.info("{peer}: turned away: {reason}", peer=peer, reason=objection)
-        return None
+        return self._turn_away(objection)
+
+    def _turn_away(self, objection: str) -> TurnedAway | None:
+        if len(self._turned_away) >= MAX_TURNED_AWAY:
+            return None
+        protocol = TurnedAway(objection)
+        protocol.factory = self
+        self._turned_away.add(protocol)
+        return protocol
+
+    def forget_turned_away(self, protocol: TurnedAway) -> None:
+        """Take note that somebody who was turned away is gone."""
+        self._turned_away.discard(protocol)
 
     def admit(self, connection: FileTransferProtocol) -> None:
         """Take note of a connection that is open."""
@@ -114,18 +128,20 @@ class FileTransferFactory(Factory):
         """Let connections end, and begin no more requests; those that still come are told why."""
         self.is_draining = True
 
-    def may_shake_hands(self, connection: FileTransferProtocol) -> bool:
+    def may_shake_hands(self, connection: FileTransferProtocol | TurnedAway) -> bool:
         """Whether a connection may begin its handshake of TLS; if not, that is logged."""
         is_allowed = self.admission.may_shake_hands(connection.group, self.reactor.seconds())
         if not is_allowed:
             self.log_peer(connection, "{peer}: turned away: too many handshakes in a second")
         return is_allowed
 
-    def may_log(self, connection: FileTransferProtocol) -> bool:
+    def may_log(self, connection: FileTransferProtocol | TurnedAway) -> bool:
         """Whether there may be one more line about a peer."""
         return self._peer_lines.may_log(connection.group or connection.peer)
 
-    def log_peer(self, connection: FileTransferProtocol, text: str, **fields: Any) -> None:
+    def log_peer(
+        self, connection: FileTransferProtocol | TurnedAway, text: str, **fields: Any
+    ) -> None:
         """Log a line about a peer, unless there were many about it of late."""
         if self.may_log(connection):
             _log.info(text, peer=connection.peer, **fields)

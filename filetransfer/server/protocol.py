@@ -98,6 +98,7 @@ class FileTransferProtocol(Protocol):
         "_is_read_closed",
         "_is_sending",
         "_is_shaking_hands",
+        "_is_undecided",
         "_is_waiting",
         "_receiving",
         "_waiting",
@@ -141,6 +142,8 @@ class FileTransferProtocol(Protocol):
         self._is_pulling = False
         self._is_pull_scheduled = False
         self._is_shaking_hands = False
+        # Nobody knows yet which version the peer speaks.
+        self._is_undecided = True
         self._is_sending = False
         self._is_closing = False
         self._is_body_paused = False
@@ -173,6 +176,8 @@ class FileTransferProtocol(Protocol):
         if self.identity:
             _log.info("{peer} is {identity!r}", peer=self.peer, identity=self.identity)
         self._begin(self.transport.negotiatedProtocol)
+        if self.factory.is_draining:
+            self.go_on()
 
     def _begin(self, alpn: bytes | None = None) -> None:
         """Begin to speak; over TLS when its handshake is done, and has agreed on ``alpn``."""
@@ -180,6 +185,7 @@ class FileTransferProtocol(Protocol):
             self.factory.opening, alpn=alpn, has_bare_summary=self.factory.has_bare_summary
         )
         if octets:
+            self._is_undecided = False
             self.transport.write(octets)
 
     def dataReceived(self, data: bytes) -> None:
@@ -269,9 +275,19 @@ class FileTransferProtocol(Protocol):
         self._send_replies()
         self._pull()
 
-    def drain(self) -> None:
-        """Begin no more requests, and close when those under way are answered (``factory.is_draining`` is set)."""
-        self.go_on()
+    def drain(self, *, hears_openings: bool) -> None:
+        """Begin no more requests, and close when those under way are answered (``factory.is_draining`` is set).
+
+        Args:
+            hears_openings: whether a peer that has said nothing yet may say which version it speaks, and be told.
+        """
+        if not self._is_undecided:
+            self.go_on()
+        elif not hears_openings:
+            self._is_undecided = False
+            self.go_on()
+        elif not self._is_shaking_hands:
+            self._begin()
 
     @property
     def phase(self) -> Phase:
@@ -367,7 +383,7 @@ class FileTransferProtocol(Protocol):
             return True
         return (
             self._working is None
-            and not self.factory.is_draining
+            and (self._is_undecided or not self.factory.is_draining)
             and not self._is_peer_slow
             and len(self._exchanges) < self.factory.limits.max_requests
             and self.held_octets < self.factory.limits.max_held_octets
@@ -393,6 +409,7 @@ class FileTransferProtocol(Protocol):
             self._is_ending = True
         elif isinstance(event, VersionChosen):
             self.connection = event.connection
+            self._is_undecided = False
             if event.octets:
                 self.transport.write(event.octets)
         else:
@@ -480,10 +497,11 @@ class FileTransferProtocol(Protocol):
                 return True
         if replies:
             self.transport.write(b"".join(replies))
+        is_over = self.factory.is_draining and not self._is_undecided
         if (
             not self._exchanges
             and not self._is_sending
-            and (self._is_ending or self._failure is not None or self.factory.is_draining)
+            and (self._is_ending or self._failure is not None or is_over)
         ):
             self._is_closing = True
             self.transport.unregisterProducer()

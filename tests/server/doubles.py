@@ -409,6 +409,10 @@ class Rig:
         assert isinstance(protocol, FileTransferProtocol)
         return Peer(self, protocol, address)
 
+    def serves(self, address: object) -> bool:
+        """Tell whether somebody who connects now would be served."""
+        return isinstance(self.factory.buildProtocol(address), FileTransferProtocol)
+
     def turn(self) -> None:
         """Let the turns of the reactor pass that are due."""
         while self.clock.getDelayedCalls():

@@ -100,14 +100,18 @@ def test_a_second_signal_cuts(tmp_path: Path) -> None:
 
 
 def test_no_request_is_begun(rig: Rig) -> None:
-    peer = rig.connect()
-    idle = rig.connect()
+    peer, idle, silent = (rig.connect() for _ in range(3))
+    idle.send(HELP)
     peer.send(put("a", b"1"))
     rig.factory.begin_drain()
     peer.send(put("b", b"1") + HELP)
     for connection in list(rig.factory.connections):
-        connection.drain()
+        connection.drain(hears_openings=True)
     assert idle.wire.is_closing
+    assert not silent.wire.is_closing
+    for connection in list(rig.factory.connections):
+        connection.drain(hears_openings=False)
+    assert silent.wire.is_closing
     assert not peer.wire.is_closing
     rig.finish()
     assert peer.received == DONE

@@ -59,18 +59,18 @@ def test_connections_of_an_address(threads: HeldThreads, log: Log) -> None:
     rig = Rig(threads, limits=LIMITS)
     peers = [rig.connect(address(1)) for _ in range(3)]
     for _ in range(100):
-        assert rig.factory.buildProtocol(address(1)) is None
+        assert not rig.serves(address(1))
     assert 0 < sum("its address has as many" in line for line in log.lines) < 50
     rig.connect(address(2))
     peers[0].lose()
     rig.connect(address(1))
-    assert rig.factory.buildProtocol(address(1)) is None
+    assert not rig.serves(address(1))
 
 
 def test_connections_in_all(threads: HeldThreads, log: Log) -> None:
     rig = Rig(threads, limits=LIMITS)
     peers = [rig.connect(UNIXAddress(b"")) for _ in range(8)]
-    assert rig.factory.buildProtocol(address(1)) is None
+    assert not rig.serves(address(1))
     assert "as many connections as there may be" in log.lines[-1]
     for peer in peers:
         peer.lose()
