@@ -53,7 +53,8 @@ def begin(
 def finish(process: subprocess.Popen[bytes], given: bytes = b"") -> Ran:
     """Wait for its end."""
     output, errors = process.communicate(given, DEADLINE_SECONDS)
-    ran = Ran(process.returncode, output, errors)
+    # None where a test has closed our end itself.
+    ran = Ran(process.returncode, output or b"", errors)
     assert "Traceback" not in ran.errors, ran.errors
     return ran
 

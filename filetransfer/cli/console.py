@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from filetransfer.errors import (
     ConnectFailed,
@@ -49,6 +49,24 @@ def printable(text: str) -> str:
     )
 
 
+class OutputClosed(Exception):
+    """Whoever read standard output has had enough: nothing more is to be done, and nothing to be said."""
+
+
+def write_output(text: str) -> None:
+    """Write a line to standard output. Raises OutputClosed."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise OutputClosed from error
+
+
+def forget_output() -> None:
+    """Let what was not written yet go nowhere: at exit, Python would complain once more of a closed standard output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 Item = Mapping[str, object]
 """What is said of one thing to programs; text, numbers, booleans, and maps and lists of them."""
 
@@ -59,7 +77,12 @@ class Console:
     Args:
         verbosity: how much of them.
         server: what to call the server.
+
+    Attributes:
+        is_for_programs: whether programs read what is said on standard output.
     """
+
+    is_for_programs: ClassVar[bool] = False
 
     def __init__(self, verbosity: Verbosity, server: str) -> None:
         self.verbosity = verbosity
@@ -84,9 +107,11 @@ class Console:
         Args:
             text: for people; safe to print.
             item: the same for programs.
+
+        Raises:
+            OutputClosed: nobody reads it.
         """
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        write_output(text)
 
     def note(self, text: str, item: Item) -> None:
         """Say what was done, when that was asked for. The arguments are those of :meth:`show`."""

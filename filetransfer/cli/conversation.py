@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from filetransfer.cli.console import PROGRAM, Console
 from filetransfer.cli.exit_status import ExitStatus
 from filetransfer.cli.invocation import Action, Invocation, Work
-from filetransfer.cli.options import choose_values
+from filetransfer.cli.options import COMMON, choose_values, find_key, find_name
 from filetransfer.cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,17 +32,26 @@ class Conversation:
     Args:
         settings: the options before the commands.
         console: says things.
-        commands: what can be asked for.
+        begun_by: the command line that the options are from.
     """
 
-    def __init__(self, settings: Settings, console: Console, commands: click.Group) -> None:
+    def __init__(self, settings: Settings, console: Console, begun_by: click.Context) -> None:
         self.settings = settings
         self.console = console
+        commands = begun_by.find_root().command
+        assert isinstance(commands, click.Group)  # noqa: S101
         self._commands = commands
         self._asked: tuple[str, Action] | None = None
         self._context = click.Context(
-            commands, info_name=PROGRAM, obj=_Line(settings, console, self._remember)
+            commands,
+            info_name=PROGRAM,
+            obj=_Line(settings, console, self._remember),
+            **commands.context_settings,
         )
+        # Not as a context around this one: usage would be that of a command in a command.
+        for name, each in choose_values(begun_by).items():
+            self._context.params[name] = each.value
+            self._context.set_parameter_source(name, each.source)
 
     def list_words(self) -> list[str]:
         """Give all that a line may begin with."""
@@ -107,9 +116,9 @@ class _Line(Invocation):
 
     def choose(self, context: click.Context) -> Invocation:
         """See :meth:`Invocation.choose`."""
-        for name, each in choose_values(context).items():
-            if each.source is ParameterSource.COMMANDLINE:
-                option = name.replace("_", "-")
+        for declared in COMMON:
+            if context.get_parameter_source(find_key(declared)) is ParameterSource.COMMANDLINE:
+                option = find_name(declared)
                 raise click.UsageError(
                     f"--{option} holds for all commands here: it belongs before the first", context
                 )

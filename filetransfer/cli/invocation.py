@@ -111,6 +111,13 @@ class Invocation:
         """Do an action, for a command of this name, and give the exit status."""
         raise NotImplementedError
 
+    def tell(self, command: str, tell: Callable[[Console], None]) -> int:
+        """Say what needs no server, for a command of this name, and give the exit status."""
+        self.console.begin(command)
+        tell(self.console)
+        self.console.end(ExitStatus.DONE)
+        return ExitStatus.DONE
+
 
 def is_bug(error: BaseException) -> bool:
     """Tell whether an exception is none that a user can do anything about, or a request to end."""

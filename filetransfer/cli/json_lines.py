@@ -12,12 +12,11 @@ them goes or changes its meaning. Errors are told to people on standard error as
 from __future__ import annotations
 
 import json
-import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from filetransfer import __version__
-from filetransfer.cli.console import PROGRAM, Console, Item, Verbosity
+from filetransfer.cli.console import PROGRAM, Console, Item, Verbosity, write_output
 from filetransfer.cli.exit_status import find_status, find_word
 from filetransfer.cli.progress import Progress, TimedProgress
 from filetransfer.errors import RequestRefused
@@ -31,9 +30,8 @@ _INTERVAL_SECONDS = 1.0
 
 
 def write_line(item: Item) -> None:
-    """Write one object."""
-    sys.stdout.write(json.dumps(item, default=_convert) + "\n")
-    sys.stdout.flush()
+    """Write one object. Raises OutputClosed."""
+    write_output(json.dumps(item, default=_convert))
 
 
 def _convert(value: object) -> str:
@@ -50,6 +48,8 @@ def show_name(name: str) -> str:
 
 class JsonConsole(Console):
     """Says things to programs."""
+
+    is_for_programs: ClassVar[bool] = True
 
     def __init__(self, verbosity: Verbosity, server: str) -> None:
         super().__init__(verbosity, server)

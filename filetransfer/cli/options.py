@@ -7,16 +7,36 @@ They may stand before the command or after it. What stands nearest to the file n
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import IO, Any
 
 import click
 from click.core import ParameterSource
 
+from filetransfer.cli.console import PROGRAM, printable
 from filetransfer.cli.profiles import Profile, Profiles, find_settings_file
-from filetransfer.cli.values import PROMISES, NamesType, PinsType, RateType, ServerType
+from filetransfer.cli.values import (
+    PROMISES,
+    CountType,
+    NamesType,
+    PinsType,
+    RateType,
+    SecondsType,
+    ServerType,
+)
+
+
+class SettingsFault(click.ClickException):
+    """The settings file cannot be used: how the command is used is not what is wrong."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """See :class:`click.ClickException`: one line, which says the file's name and the line in it."""
+        click.echo(f"{PROGRAM}: {printable(self.format_message())}", file=file or sys.stderr)
 
 
 class EnvironmentOption(click.Option):
@@ -25,6 +45,17 @@ class EnvironmentOption(click.Option):
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
         self.envvar = find_variable(self)
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        """See :class:`click.Parameter`; what is wrong in the environment is said to be there."""
+        try:
+            return super().handle_parse_result(ctx, opts, args)
+        except click.BadParameter as error:
+            if ctx.get_parameter_source(find_key(self)) is ParameterSource.ENVIRONMENT:
+                error.param_hint = f"{find_variable(self)} (environment)"
+            raise
 
 
 option = partial(click.option, cls=EnvironmentOption)
@@ -48,13 +79,21 @@ def find_variable(declared: click.Option) -> str:
 
 def _choose_profile(context: click.Context, _: click.Parameter, name: str | None) -> str | None:
     """Let the profile give the defaults of the options that are read after this one."""
+    around = context.parent
+    if around is not None and _is_typed(around) and not _is_typed(context):
+        # It was chosen before the command.
+        name = around.params["profile"]
     profiles = Profiles(find_settings_file())
     try:
         profile = profiles.choose(name)
         context.default_map = read_profile(profile)
     except ValueError as error:
-        raise click.UsageError(str(error), context) from error
+        raise SettingsFault(str(error)) from error
     return profile.name or None
+
+
+def _is_typed(context: click.Context) -> bool:
+    return context.get_parameter_source("profile") is ParameterSource.COMMANDLINE
 
 
 def _read_names(_: click.Context, __: click.Parameter, file: Any) -> tuple[str, ...]:
@@ -86,89 +125,94 @@ COMMON: tuple[click.Option, ...] = (
         metavar="NAME",
         is_eager=True,
         callback=_choose_profile,
-        help="Take settings from this profile; see ft-client config --help.",
+        help="Take settings from this profile; see ft-client help config.",
     ),
     EnvironmentOption(
         ["--server"],
         type=ServerType(),
+        metavar="[tls://]HOST[:PORT]",
         default="localhost",
         show_default=True,
-        help="The server; an IPv6 address with a port as [::1]:9000. Without a port it is 9000, or 9001 over TLS.",
+        help="The server to talk to. The port is 9000, or 9001 over TLS, unless another is given; an IPv6 address "
+        "with a port is written [::1]:9000.",
     ),
     EnvironmentOption(
         ["--tls/--no-tls"],
         default=None,
-        help="Speak over TLS, as tls:// before the server's name says, or in the clear even to a server that was "
-        "reached over TLS before.",
+        help="Encrypt with TLS, as tls:// before the server's name does too. --no-tls: do not, even with a server "
+        "that was reached over TLS before.",
     ),
     EnvironmentOption(
         ["--ca-file"],
         metavar="FILE",
-        help="Over TLS, believe the authorities in this file (PEM) rather than those that this machine knows.",
+        help="TLS: trust the certificate authorities in this file (PEM), not those that this machine trusts.",
     ),
     EnvironmentOption(
         ["--pin"],
         type=PinsType(),
-        help="Over TLS, believe a server with this key, sha256:...; its certificate is not looked at, unless there "
-        "is a --ca-file.",
+        help="TLS: trust the server with this key (sha256:...), whatever its certificate says; with --ca-file, both "
+        "must be right.",
     ),
     EnvironmentOption(
         ["--trust-on-first-use"],
         is_flag=True,
-        help="Over TLS, believe a server that is not known yet, and from then on only by the key that it has now.",
+        help="TLS: trust a server that is met for the first time, and from then on only with the key that it has "
+        "now.",
     ),
     EnvironmentOption(
         ["--certificate"],
         metavar="FILE",
-        help="Over TLS, show this certificate (PEM) to a server that asks for one.",
+        help="TLS: prove who you are with this certificate (PEM), to a server that asks for one.",
     ),
     EnvironmentOption(
         ["--private-key"],
         metavar="FILE",
-        help="Its private key (PEM), unless it is in the same file.",
+        help="The private key (PEM) of --certificate, unless it is in the same file.",
     ),
     EnvironmentOption(["-4", "--ipv4"], is_flag=True, help="Use IPv4 only."),
     EnvironmentOption(["-6", "--ipv6"], is_flag=True, help="Use IPv6 only."),
     EnvironmentOption(
         ["--connect-timeout"],
-        type=click.FloatRange(min=0, min_open=True),
+        type=SecondsType(),
         metavar="SECONDS",
-        default=10.0,
+        default=10,
         show_default=True,
-        help="Give up when a try to connect takes so long.",
+        help="Wait this long for a connection, each time.",
     ),
     EnvironmentOption(
         ["--timeout"],
-        type=click.FloatRange(min=0, min_open=True),
+        type=SecondsType(),
         metavar="SECONDS",
-        default=60.0,
+        default=60,
         show_default=True,
-        help="Give up when nothing moves for so long.",
+        help="Give up when nothing has moved for this long.",
     ),
     EnvironmentOption(
         ["--retry"],
-        type=click.IntRange(min=0),
+        type=CountType(),
         metavar="N",
         default=2,
         show_default=True,
-        help="Try so many times more when a connection is refused or lost, with growing waits.",
+        help="Try up to N times more when a connection is refused or lost, or the server is busy, with growing "
+        "waits between.",
     ),
     EnvironmentOption(
         ["--limit-rate"],
         type=RateType(),
-        help="Move at most so many octets a second, in all; K, M and G are 1024 octets, and so on.",
+        metavar="RATE",
+        help="Move at most this many octets (bytes) a second in all: 500000, 512K, 1.5M; K is 1024.",
     ),
     EnvironmentOption(
         ["--require"],
         type=NamesType(PROMISES),
         metavar="PROMISE,...",
-        help="Do nothing on a server that does not promise this. durable: what it has taken survives a power cut. "
-        "verified: digests are compared at both ends.",
+        help="Do nothing with a server that does not promise this. durable: files it has taken survive a power cut. "
+        "verified: both ends compare checksums of each file.",
     ),
     EnvironmentOption(
         ["--json"],
         is_flag=True,
-        help="Say what happens as JSON on standard output, an object a line.",
+        help="For programs: write what happens to standard output as JSON, an object a line.",
     ),
     EnvironmentOption(["-v", "--verbose"], is_flag=True, help="Say what was done, a line a file."),
     EnvironmentOption(
@@ -185,61 +229,67 @@ TRANSFER: Mapping[str, click.Option] = {
             metavar="FILE",
             type=click.File(errors="surrogateescape", lazy=False),
             callback=_read_names,
-            help="Take further names from this file, one a line; - is standard input.",
+            help="Read more names from this file, one a line; - is standard input.",
         ),
         EnvironmentOption(
             ["--if-match"],
             metavar="ETAG",
-            help="Do it only if the file on the server has this etag; stat shows it.",
+            help="Do it only if the file on the server is still the one with this etag, which stat shows.",
         ),
         EnvironmentOption(
-            ["--no-clobber"], is_flag=True, help="Replace no file: one that exists is refused."
+            ["--no-clobber"],
+            is_flag=True,
+            help="Replace nothing: a file that exists already is an error.",
         ),
         EnvironmentOption(
-            ["--parents"], is_flag=True, help="Make the directories on the server that are missing."
+            ["--parents"],
+            is_flag=True,
+            help="Make directories that are missing on the server.",
         ),
         EnvironmentOption(
-            ["-p", "--preserve"], is_flag=True, help="Keep the time of modification and the mode."
+            ["-p", "--preserve"],
+            is_flag=True,
+            help="Keep times of modification, and permissions.",
         ),
         EnvironmentOption(
             ["--include"],
             multiple=True,
             metavar="PATTERN",
-            help="Take only files of a tree that match this, or another --include. A pattern without a "
-            "slash is about the last component of a path, one with a slash about all of it.",
+            help="In directories, take only files that match this pattern (or another --include): *.csv is about "
+            "names, 2024/**/*.csv about whole paths.",
         ),
         EnvironmentOption(
             ["--exclude"],
             multiple=True,
             metavar="PATTERN",
-            help="Leave out what of a tree matches this; of a directory, all that is in it.",
+            help="In directories, leave out files and directories that match this pattern; may be given several "
+            "times.",
         ),
         EnvironmentOption(
             ["--follow"],
             is_flag=True,
-            help="Take what symbolic links in a tree point to; otherwise they are skipped, with a note.",
+            help="In directories, take what symbolic links point to; without it they are skipped, with a note.",
         ),
         EnvironmentOption(
             ["-j", "--connections"],
-            type=click.IntRange(min=1, max=64),
+            type=CountType(1, 64),
             metavar="N",
             default=1,
             show_default=True,
-            help="Use up to N connections for the files of a tree that have 1 MiB or more.",
+            help="Use up to N connections (at most 64) for the files of 1 MiB and more in a directory.",
         ),
         EnvironmentOption(
             ["--no-resume"],
             is_flag=True,
-            help="Begin afresh, and keep nothing of what is cut off; otherwise the next run goes on "
-            "with a file of 1 MiB or more where it was.",
+            help="Do not go on where an earlier run of this command was cut off, and keep nothing for a later one.",
         ),
         EnvironmentOption(
             ["--durability"],
             type=click.Choice(["full", "none"]),
             default="full",
             show_default=True,
-            help="full: a power cut does not take a fetched file away. none: it may, and it is "
-            "faster. What the server does is its own business: see info, and --require.",
+            help="full: fetched files survive a power cut. none: they may not, which is faster. (For what the "
+            "server stores, see --require.)",
         ),
     )
 }
@@ -279,6 +329,18 @@ def choose_values(context: click.Context) -> dict[str, Chosen]:
             if known is None or _is_nearer(source, known.source):
                 chosen[name] = Chosen(place.params.get(name), source)
     return chosen
+
+
+def choose_shared_values(context: click.Context) -> dict[str, Chosen]:
+    """Give the values that those of :data:`TRANSFER` have which a profile may set, where a command has them."""
+    declared = [each for each in PROFILED if each not in COMMON]
+    anyone = click.Command(None, params=list(declared))
+    with anyone.make_context(None, [], context, default_map=context.default_map) as place:
+        return {
+            name: Chosen(place.params[name], source)
+            for name in map(find_key, declared)
+            if (source := place.get_parameter_source(name)) is not None
+        }
 
 
 def _list_contexts(context: click.Context) -> Iterator[click.Context]:

@@ -88,6 +88,10 @@ class Profiles:
             )
         return Profile(name, tables[name], self)
 
+    def find_default_line(self) -> int:
+        """Give the line, from 1, on which the file says which profile is the default one."""
+        return self.find_line([_DEFAULT])
+
     def list_names(self) -> Sequence[str]:
         """Give the names of all profiles. Raises ValueError as :meth:`choose`."""
         return list(self._read().get(_TABLE, {}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,7 +9,7 @@ from importlib import import_module
 import click
 
 from filetransfer import __version__
-from filetransfer.cli.console import PROGRAM
+from filetransfer.cli.console import PROGRAM, OutputClosed, forget_output
 from filetransfer.cli.exit_status import SEVERAL, ExitStatus
 from filetransfer.cli.options import COMMON
 from filetransfer.cli.running import begin_command_line
@@ -105,8 +104,7 @@ def ft_client(context: click.Context, /, **_: object) -> int:
         raise click.UsageError("a command is needed; --help lists them", context)
     from filetransfer.cli.prompt import run_prompt
 
-    assert isinstance(context.command, click.Group)  # noqa: S101
-    return run_prompt(context.obj.settings, context.command)
+    return run_prompt(context.obj.settings, context)
 
 
 def run_program(arguments: Sequence[str]) -> int:
@@ -129,8 +127,8 @@ def run_program(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return ExitStatus.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever reads our output has had enough. Python would complain about it once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, OutputClosed):
+        # The former is click's, of its help.
+        forget_output()
         return ExitStatus.OTHER
     return status

@@ -36,8 +36,19 @@ class LineAbandoned(Exception):
     """Ctrl-C in the middle of a line."""
 
 
-def run_prompt(settings: Settings, commands: click.Group) -> int:
-    """Ask for commands until there are no more. Returns the exit status; raises click.UsageError."""
+def run_prompt(settings: Settings, begun_by: click.Context) -> int:
+    """Ask for commands until there are no more.
+
+    Args:
+        settings: the options before the commands.
+        begun_by: the command line that they are from.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        click.UsageError: JSON was asked for.
+    """
     if settings.is_json:
         raise click.UsageError("--json is for scripts: at a prompt, people read")
     from twisted.internet import asyncioreactor
@@ -49,7 +60,7 @@ def run_prompt(settings: Settings, commands: click.Group) -> int:
         # Whoever types wants to see that something was done.
         settings = replace(settings, verbosity=Verbosity.VERBOSE)
     console = make_console(settings)
-    prompt = Prompt(Conversation(settings, console, commands))
+    prompt = Prompt(Conversation(settings, console, begun_by))
     return run(prompt.run, console, interrupt=prompt.interrupt)
 
 

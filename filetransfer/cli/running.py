@@ -17,7 +17,14 @@ from typing import Any, cast
 
 import click
 
-from filetransfer.cli.console import PROGRAM, Console, Verbosity, printable
+from filetransfer.cli.console import (
+    PROGRAM,
+    Console,
+    OutputClosed,
+    Verbosity,
+    forget_output,
+    printable,
+)
 from filetransfer.cli.exit_status import ExitStatus, find_signal_status, find_status
 from filetransfer.cli.invocation import Action, Invocation, Work, is_bug
 from filetransfer.cli.promises import require
@@ -187,6 +194,9 @@ class _Running:
 
 def complain_of_bug(console: Console, error: BaseException) -> int:
     """Say that something went wrong which nobody has thought of; the traceback only for those who want it."""
+    if isinstance(error, OutputClosed):
+        forget_output()
+        return ExitStatus.OTHER
     if not is_bug(error):
         console.complain_about("", "", error)
         return find_status(error)

@@ -27,14 +27,14 @@ STANDARD_INPUT = "-"
 _MAY_FAIL = "-"
 
 
-def run_script(file: str, settings: Settings, console: Console, commands: click.Group) -> int:
+def run_script(file: str, settings: Settings, console: Console, begun_by: click.Context) -> int:
     """Do the commands of a file.
 
     Args:
         file: its path; ``-`` for standard input.
         settings: the options before the command.
         console: says things.
-        commands: what can be asked for.
+        begun_by: the command line that they are from.
 
     Returns:
         The exit status.
@@ -44,7 +44,7 @@ def run_script(file: str, settings: Settings, console: Console, commands: click.
     except OSError as error:
         console.complain_about("shell", file, error)
         return ExitStatus.NOT_FOUND if isinstance(error, FileNotFoundError) else ExitStatus.OTHER
-    script = Script(file, Conversation(settings, console, commands))
+    script = Script(file, Conversation(settings, console, begun_by))
     return run(lambda: script.run(lines), console)
 
 

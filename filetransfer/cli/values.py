@@ -1,7 +1,8 @@
-"""Values of options: servers, rates, lists of words."""
+"""Values of options: servers, numbers, rates, lists of words."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,6 +111,58 @@ class ServerType(_ParsedType):
     def parse(self, text: str) -> Server:
         """See :func:`parse_server`."""
         return parse_server(text)
+
+
+class SecondsType(_ParsedType):
+    """An option's value that is a time; more than nothing, and not for ever."""
+
+    name = "SECONDS"
+
+    def parse(self, text: str) -> float:
+        """See :meth:`_ParsedType.parse`."""
+        try:
+            return self.take(float(text))
+        except ValueError as error:
+            raise ValueError(f"{text!r} is not a number of seconds above 0") from error
+
+    def take(self, value: Any) -> float:
+        """A profile may hold a number."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{value!r} is not a number of seconds")
+        if not 0 < value < math.inf:
+            raise ValueError(f"{value!r} is not a number of seconds above 0")
+        return float(value)
+
+
+class CountType(_ParsedType):
+    """An option's value that counts something.
+
+    Args:
+        least: that it may be.
+        most: that it may be; None for any number.
+    """
+
+    name = "N"
+
+    def __init__(self, least: int = 0, most: int | None = None) -> None:
+        self._least = least
+        self._most = most
+
+    def parse(self, text: str) -> int:
+        """See :meth:`_ParsedType.parse`."""
+        if not (text.isascii() and text.isdigit()):
+            raise ValueError(f"{text!r} is not a whole number")
+        return self.take(int(text))
+
+    def take(self, value: Any) -> int:
+        """A profile may hold a number."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"{value!r} is not a whole number")
+        if value < self._least:
+            raise ValueError(f"{value} is less than {self._least}")
+        if self._most is not None and value > self._most:
+            raise ValueError(f"{value} is more than {self._most}")
+        return value
 
 
 class RateType(_ParsedType):

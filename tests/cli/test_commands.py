@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from plain_servers import HELP_TEXT, Peer, PlainServer
 from programs import begin, finish, ft_client, list_names
+from version2_servers import Version2Server, list_entries
 
 from filetransfer import __version__
 from filetransfer.cli.program import COMMANDS
+from filetransfer.wire.messages import Entry, List
 
 
 @pytest.fixture
@@ -153,6 +155,18 @@ def test_the_list_of_commands_is_readable(tmp_path: Path, columns: str) -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
+@pytest.mark.parametrize("arguments", [["ls"], ["--json", "ls"], ["shell", "-"], ["--help"]])
+def test_nothing_is_said_when_nobody_reads_any_more(tmp_path: Path, arguments: list[str]) -> None:
+    entries = list_entries(*(Entry(f"file-{number:06}", "file") for number in range(5000)))
+    with Version2Server({List: lambda *_: entries}) as server:
+        process = begin(*arguments, cwd=tmp_path, server=server.address)
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = None
+        ran = finish(process, b"ls\n")
+    assert (ran.status, ran.errors) == (1, "")
+
+
 @pytest.mark.parametrize("arguments", [["--version"], ["version"]])
 def test_version(tmp_path: Path, arguments: list[str]) -> None:
     assert ft_client(*arguments, cwd=tmp_path).output == f"ft-client {__version__}\n"
@@ -188,7 +202,7 @@ def test_options_may_come_from_the_environment(server: PlainServer, tmp_path: Pa
     assert ran.status == 30
     ran = ft_client("help", cwd=tmp_path, FT_CONNECT_TIMEOUT="soon")
     assert ran.status == 2
-    assert "'soon' is not a valid float" in ran.errors
+    assert "'soon' is not a number of seconds" in ran.errors
 
 
 def test_control_characters_never_reach_the_terminal(server: PlainServer, tmp_path: Path) -> None:

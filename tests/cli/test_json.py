@@ -82,6 +82,27 @@ def test_answers(server: PlainServer, tmp_path: Path) -> None:
     assert read(ran)[1]["target"] == "b"
 
 
+@pytest.mark.parametrize(
+    "arguments", ["version", "bye", "config show", "help put", "completion bash", "help"]
+)
+def test_nothing_else_is_on_standard_output(
+    server: PlainServer, tmp_path: Path, arguments: str
+) -> None:
+    ran = ft_client("--json", *arguments.split(), cwd=tmp_path, server=server.address)
+    lines = read(ran)
+    assert (ran.status, ran.errors) == (0, "")
+    assert lines[0]["command"] == arguments.split(maxsplit=1)[0]
+    assert {line["type"] for line in lines[1:-1]} <= {"item"}
+
+
+def test_a_file_cannot_be_on_standard_output_as_well(server: PlainServer, tmp_path: Path) -> None:
+    server.files = {"a": b"abc"}
+    for target in (["-"], ["-o", "-"]):
+        ran = ft_client("--json", "get", "a", *target, cwd=tmp_path, server=server.address)
+        assert (ran.status, ran.output) == (2, "")
+        assert "standard output cannot take both" in ran.errors
+
+
 def test_a_signal(tmp_path: Path) -> None:
     def converse(peer: Peer) -> None:
         peer.read(2)

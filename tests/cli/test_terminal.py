@@ -25,6 +25,7 @@ def test_a_conversation(server: PlainServer, tmp_path: Path) -> None:
     with open_screen(cwd=tmp_path, FT_SERVER=server.address) as screen:
         screen.wait_for("ft>")
         screen.type("help\r")
+        screen.wait_for("sync +Make one tree")
         screen.wait_for(HELP_TEXT)
         screen.wait_for("ft>")
         screen.type("put 'a b' --as c\r")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from filetransfer.cli.client_command import ClientCommand
-from filetransfer.cli.exit_status import ExitStatus
+from filetransfer.cli.invocation import Invocation
 
 
 @click.command(
@@ -15,6 +15,7 @@ from filetransfer.cli.exit_status import ExitStatus
         "ft-client bye",
     ],
 )
-def bye() -> int:
+@click.pass_obj
+def bye(invocation: Invocation) -> int:
     """End the conversation, at the prompt or in a script; alone it does nothing."""
-    return ExitStatus.DONE
+    return invocation.tell("bye", lambda _: None)

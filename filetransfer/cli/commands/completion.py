@@ -7,7 +7,7 @@ from click.shell_completion import get_completion_class
 
 from filetransfer.cli.client_command import ClientCommand
 from filetransfer.cli.console import PROGRAM
-from filetransfer.cli.exit_status import ExitStatus
+from filetransfer.cli.invocation import Invocation
 
 _VARIABLE = "_FT_CLIENT_COMPLETE"
 
@@ -22,8 +22,9 @@ _VARIABLE = "_FT_CLIENT_COMPLETE"
     ],
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_obj
 @click.pass_context
-def completion(context: click.Context, shell: str) -> int:
+def completion(context: click.Context, invocation: Invocation, shell: str) -> int:
     """Print what makes a shell complete commands, options, local names and names on the server.
 
     Names on the server are asked for when Tab is pressed, for a second at most, and kept for half a
@@ -31,5 +32,6 @@ def completion(context: click.Context, shell: str) -> int:
     """
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - click has these three
-    click.echo(kind(context.find_root().command, {}, PROGRAM, _VARIABLE).source())
-    return ExitStatus.DONE
+    text = kind(context.find_root().command, {}, PROGRAM, _VARIABLE).source()
+    item = {"action": "completion", "subject": shell, "text": text}
+    return invocation.tell("completion", lambda console: console.show(text, item))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
+from click.core import ParameterSource
 
 from filetransfer.cli.client_command import ClientCommand
 from filetransfer.cli.console import Console, printable
@@ -11,6 +14,7 @@ from filetransfer.cli.options import (
     COMMON,
     PROFILED,
     Chosen,
+    choose_shared_values,
     choose_values,
     describe_source,
     find_key,
@@ -28,8 +32,9 @@ from filetransfer.cli.profiles import Profiles, find_settings_file
     ],
 )
 @click.argument("action", metavar="show", type=click.Choice(["show"]))
+@click.pass_obj
 @click.pass_context
-def config(context: click.Context, action: str) -> int:
+def config(context: click.Context, invocation: Invocation, action: str) -> int:
     """Show every setting as a profile would have it, and where it is from.
 
     Settings are taken from the options of the command line, from the environment (FT_SERVER for
@@ -48,25 +53,30 @@ def config(context: click.Context, action: str) -> int:
     The profile is the one that --profile or FT_PROFILE names, or else the default one. A file
     with a mistake in it is refused, with the line.
     """  # noqa: D301 - click knows the character
-    invocation = context.find_object(Invocation)
-    assert invocation is not None  # noqa: S101 - the group sets it
-    _show(invocation.console, choose_values(context))
-    return 0
+    return invocation.tell(
+        "config",
+        lambda console: _show(console, choose_values(context), choose_shared_values(context)),
+    )
 
 
-def _show(console: Console, chosen: dict[str, Chosen]) -> None:
+def _show(console: Console, common: Mapping[str, Chosen], shared: Mapping[str, Chosen]) -> None:
     profiles = Profiles(find_settings_file())
-    profile = profiles.choose(chosen["profile"].value)
-    for declared in COMMON:
+    profile = profiles.choose(common["profile"].value)
+    chosen = {**common, **shared}
+    for declared in (*COMMON, *(each for each in PROFILED if each not in COMMON)):
         name = find_name(declared)
-        value = chosen[find_key(declared)].value
-        line = profile.find_line(name) if declared in PROFILED and name in profile.values else 0
-        where = f"profile {profile.name}, line {line} of {profiles.path}"
-        source = describe_source(declared, chosen[find_key(declared)].source, where)
-        text = f"{name} = {_format(value)}"
+        value, source = chosen[find_key(declared)].value, chosen[find_key(declared)].source
+        if name in profile.values:
+            where = f"profile {profile.name}, line {profile.find_line(name)} of {profiles.path}"
+        elif name == "profile" and value and source is ParameterSource.DEFAULT:
+            where = f"default-profile, line {profiles.find_default_line()} of {profiles.path}"
+            source = ParameterSource.DEFAULT_MAP
+        else:
+            where = ""
+        described = describe_source(declared, source, where)
         console.show(
-            f"{printable(text):<40} # {printable(source)}",
-            {"action": "config", "setting": name, "value": _simplify(value), "source": source},
+            f"{printable(f'{name} = {_format(value)}'):<40} # {printable(described)}",
+            {"action": "config", "setting": name, "value": _simplify(value), "source": described},
         )
 
 

@@ -79,6 +79,8 @@ def get(
     if output is None and len(names) > 1 and names[-1] == STANDARD_OUTPUT:
         names, output = names[:-1], STANDARD_OUTPUT
     names = tuple(name.rstrip("/") for name in names)
+    if output == STANDARD_OUTPUT and invocation.console.is_for_programs:
+        raise click.UsageError("standard output cannot take both the file and --json")
     if if_match is not None and len(names) > 1:
         raise click.UsageError("--if-match is of one file; there are several")
     # Without a pattern, wrong usage is refused before there is a connection.

@@ -1,50 +1,74 @@
-"""``ft-client help``: what the server can be asked."""
+"""``ft-client help``: what this program and the server can do."""
 
 from __future__ import annotations
+
+import sys
 
 import click
 
 from filetransfer.cli.client_command import ClientCommand
-from filetransfer.cli.console import printable
+from filetransfer.cli.console import Console, Verbosity, printable
 from filetransfer.cli.invocation import Invocation, Work
 
 
 @click.command(
     "help",
     cls=ClientCommand,
-    short_help="Ask what the server can do, or explain a command.",
+    short_help="Explain a command, or ask the server what it can do.",
     examples=[
         "ft-client help",
         "ft-client help put",
     ],
 )
 @click.argument("command", required=False)
+@click.pass_obj
 @click.pass_context
-def help_(context: click.Context, command: str | None) -> int:
-    """Ask the server what can be asked; or explain a COMMAND of this program."""
-    invocation = context.find_object(Invocation)
-    assert invocation is not None  # noqa: S101 - the group sets it
+def help_(context: click.Context, invocation: Invocation, command: str | None) -> int:
+    """Explain a COMMAND of this program; or ask the server what it can be asked.
+
+    At a terminal, the commands of this program are listed first.
+    """
+    program = context.parent
+    assert program is not None  # noqa: S101
     if command is not None:
-        return _explain(context, invocation, command)
+        text = _explain(program, command)
+        item = {"action": "help", "subject": command, "text": text}
+        return invocation.tell("help", lambda console: console.show(text, item))
 
     async def show(work: Work) -> None:
-        lines = (await work.session.help()).splitlines()
-        text = "\n".join(printable(line) for line in lines)
+        lines = [printable(line) for line in (await work.session.help()).splitlines()]
+        text = "\n".join(lines)
         work.console.show(text, {"action": "help", "text": text})
 
     async def act(work: Work) -> int:
         return await work.attempt("", show(work))
 
+    _list_commands(program, invocation.console)
     return invocation.perform("help", act)
 
 
-def _explain(context: click.Context, invocation: Invocation, name: str) -> int:
-    parent = context.parent
-    assert parent is not None  # noqa: S101
-    assert isinstance(parent.command, click.Group)  # noqa: S101
-    command = parent.command.get_command(parent, name)
+def _list_commands(program: click.Context, console: Console) -> None:
+    """Say what there is even where no server answers, to people: scripts get what the server says, and only that."""
+    if console.is_for_programs or console.verbosity is Verbosity.QUIET or not sys.stdout.isatty():
+        return
+    formatter = program.make_formatter()
+    with formatter.section("Commands, each of which help COMMAND explains"):
+        assert isinstance(program.command, click.Group)  # noqa: S101
+        formatter.write_dl(
+            [
+                (name, command.get_short_help_str(formatter.width))
+                for name in program.command.list_commands(program)
+                if (command := program.command.get_command(program, name)) is not None
+            ]
+        )
+    formatter.write(f"\nWhat {printable(console.server)} says it can be asked:\n")
+    click.echo(formatter.getvalue(), nl=False)
+
+
+def _explain(program: click.Context, name: str) -> str:
+    assert isinstance(program.command, click.Group)  # noqa: S101
+    command = program.command.get_command(program, name)
     if command is None:
-        raise click.UsageError(f"No such command {name!r}.", parent)
-    with click.Context(command, info_name=name, parent=parent) as explained:
-        click.echo(command.get_help(explained))
-    return 0
+        raise click.UsageError(f"No such command {name!r}.", program)
+    with click.Context(command, info_name=name, parent=program) as explained:
+        return command.get_help(explained)

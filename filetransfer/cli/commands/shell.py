@@ -20,8 +20,9 @@ from filetransfer.cli.invocation import Invocation
     ],
 )
 @click.argument("file", required=False)
+@click.pass_obj
 @click.pass_context
-def shell(context: click.Context, file: str | None) -> int:
+def shell(context: click.Context, invocation: Invocation, file: str | None) -> int:
     """Do commands one a line, over one session: from the script FILE, or at a prompt.
 
     Without FILE it asks for commands at the terminal; - is standard input. The commands are those
@@ -29,20 +30,16 @@ def shell(context: click.Context, file: str | None) -> int:
     ends it, with its exit status; one with a hyphen before it may fail. Blank lines are left out,
     and so is what follows a #.
     """
-    invocation = context.find_object(Invocation)
-    assert invocation is not None  # noqa: S101 - the group sets it
-    commands = context.find_root().command
-    assert isinstance(commands, click.Group)  # noqa: S101
     if invocation.is_in_conversation:
         raise click.UsageError("this is one already")
     if file is not None:
         from filetransfer.cli.script import run_script
 
-        return run_script(file, invocation.settings, invocation.console, commands)
+        return run_script(file, invocation.settings, invocation.console, context)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.UsageError(
             "there is no terminal to ask at: name a script, or - for standard input"
         )
     from filetransfer.cli.prompt import run_prompt
 
-    return run_prompt(invocation.settings, commands)
+    return run_prompt(invocation.settings, context)

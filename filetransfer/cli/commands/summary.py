@@ -11,6 +11,7 @@ from filetransfer.cli.client_command import ClientCommand
 from filetransfer.cli.invocation import Invocation, Work
 from filetransfer.cli.names_completion import NameType
 from filetransfer.cli.options import option
+from filetransfer.cli.values import CountType
 
 if TYPE_CHECKING:
     from filetransfer.client import Statistics
@@ -40,7 +41,7 @@ _LABELS = {
 @option("--delimiter", metavar="CHARACTER", help=r"What is between columns; \t is a tab.")
 @option(
     "--skip",
-    type=click.IntRange(min=0),
+    type=CountType(),
     metavar="N",
     default=0,
     help="Leave out so many lines at the beginning.",

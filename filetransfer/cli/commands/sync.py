@@ -10,6 +10,7 @@ from filetransfer.cli.invocation import Invocation, Work
 from filetransfer.cli.locations import LocationsCommand, parse_location
 from filetransfer.cli.names_completion import LocationType
 from filetransfer.cli.options import TRANSFER, option
+from filetransfer.cli.values import CountType
 
 if TYPE_CHECKING:
     from filetransfer.store.stable import Durability
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 @option("--delete", is_flag=True, help="Delete in TARGET what SOURCE has not.")
 @option(
     "--max-delete",
-    type=click.IntRange(min=0),
+    type=CountType(),
     metavar="N",
     help="With more than N files to delete, do nothing at all; the status is 25.",
 )

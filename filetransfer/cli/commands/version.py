@@ -20,7 +20,5 @@ from filetransfer.cli.invocation import Invocation
 @click.pass_obj
 def version(invocation: Invocation) -> int:
     """Print the version of this program."""
-    invocation.console.show(
-        f"{PROGRAM} {__version__}", {"action": "version", "version": __version__}
-    )
-    return 0
+    text, item = f"{PROGRAM} {__version__}", {"action": "version", "version": __version__}
+    return invocation.tell("version", lambda console: console.show(text, item))
