@@ -17,6 +17,7 @@ loses a file by them.
 import errno
 import os
 import pickle
+import signal
 import stat
 import subprocess
 import sys
@@ -219,18 +220,30 @@ class ForgetfulFileSystem:
 class Recording:
     """A forgetful file system that is mounted.
 
+    Args:
+        process: that serves it.
+
     Attributes:
         events: what it was asked; there once it has been unmounted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.events: list[Event] = []
+        self._process = process
+
+    @contextmanager
+    def hang(self) -> Iterator[None]:
+        """Answer nothing for a while, as a disk does whose cable has come loose."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
 
 @contextmanager
 def record(mountpoint: Path, log: Path) -> Iterator[Recording]:
     """Mount a forgetful file system in a process of its own."""
-    recording = Recording()
     mountpoint.mkdir()
     with subprocess.Popen(
         [sys.executable, __file__, str(mountpoint), str(log)],
@@ -240,6 +253,7 @@ def record(mountpoint: Path, log: Path) -> Iterator[Recording]:
         try:
             if process.stdout.readline() != b"ready\n":
                 raise OSError("the forgetful file system could not be mounted")
+            recording = Recording(process)
             yield recording
         finally:
             process.stdin.close()

@@ -1,6 +1,5 @@
 """A full disk, no inodes, a read-only disk, a quota: one refusal each, nothing left, others unharmed."""
 
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -9,52 +8,13 @@ from pathlib import Path
 
 import images
 import pytest
+from asking import DONE, REFUSED, Client, connect
 from daemons import DaemonProcess, run_daemon
 from images import MEBIBYTE
 from injection import Place, inject, list_threads
-from uploads import encode_change, encode_put
+from uploads import encode_put
 
 PARTS = ".ft-store/parts"
-DONE, REFUSED, NOT_FOUND = b"\0", b"\xa0", b"\x60"
-
-
-@dataclass
-class Client:
-    """A connection on which things are asked one at a time."""
-
-    connection: socket.socket
-
-    def put(self, name: str, octets: bytes) -> bytes:
-        """Give the answer, one octet."""
-        return self._ask(encode_put(name, octets))
-
-    def change(self, name: str, to: str) -> bytes:
-        return self._ask(encode_change(name, to))
-
-    def get(self, name: str) -> bytes:
-        """Give what is in the file."""
-        self.connection.sendall(bytes([0x20 | len(name)]) + name.encode())
-        head = self._receive(1 + len(name) + 4)
-        assert head[0] == 0x20 | len(name), head
-        return self._receive(int.from_bytes(head[-4:]))
-
-    def _ask(self, octets: bytes) -> bytes:
-        self.connection.sendall(octets)
-        return self._receive(1)
-
-    def _receive(self, count: int) -> bytes:
-        octets = b""
-        while len(octets) < count:
-            more = self.connection.recv(count - len(octets))
-            assert more, "the connection was cut"
-            octets += more
-        return octets
-
-
-@contextmanager
-def connect(daemon: DaemonProcess) -> Iterator[Client]:
-    with socket.create_connection(daemon.address, timeout=60) as connection:
-        yield Client(connection)
 
 
 class Bystander:
