@@ -28,6 +28,8 @@ RESOLVE_CACHED = 0x20
 # The number is the same on all architectures but alpha. Elsewhere -1: the kernel answers ENOSYS.
 _OPENAT2 = 437 if sys.platform == "linux" and os.uname().machine != "alpha" else -1
 _RENAME_NOREPLACE = 1
+# EINVAL: the file system does not know the flag (NFS, some FUSE ones).
+_NO_FLAG = (errno.ENOSYS, errno.EINVAL)
 _SYNC_FILE_RANGE_WRITE = 2
 _SYNC_FILE_RANGE_ALL = 7
 # include/uapi/linux/magic.h: TMPFS_MAGIC, RAMFS_MAGIC
@@ -93,6 +95,27 @@ def _pack_how(flags: int, resolve: int) -> bytes:
     return struct.pack("=QQQ", flags, 0, resolve)
 
 
+def rename_if_free(name: bytes, new_name: bytes, *, src_dir_fd: int, dst_dir_fd: int) -> bool:
+    """Rename, where the kernel can say in the same call that nothing is under the new name.
+
+    Args:
+        name: the old name, in the directory ``src_dir_fd``.
+        new_name: the new one, in the directory ``dst_dir_fd``.
+        src_dir_fd: an open directory.
+        dst_dir_fd: an open directory.
+
+    Returns:
+        Whether it was renamed; False: there is something, or the kernel or the file system cannot do it.
+
+    Raises:
+        OSError: as for ``rename``.
+    """
+    error = _rename_by_kernel(name, new_name, src_dir_fd, dst_dir_fd)
+    if error and error not in (errno.EEXIST, *_NO_FLAG):
+        raise OSError(error, os.strerror(error))
+    return not error
+
+
 def rename_no_replace(
     name: bytes | str, new_name: bytes | str, *, src_dir_fd: int, dst_dir_fd: int
 ) -> None:
@@ -109,8 +132,7 @@ def rename_no_replace(
     """
     old, new = os.fsencode(name), os.fsencode(new_name)
     error = _rename_by_kernel(old, new, src_dir_fd, dst_dir_fd)
-    if error in (errno.ENOSYS, errno.EINVAL):
-        # EINVAL: the file system does not know the flag (NFS, some FUSE ones).
+    if error in _NO_FLAG:
         _rename_by_link(old, new, src_dir_fd, dst_dir_fd)
     elif error:
         raise OSError(error, os.strerror(error))

@@ -105,13 +105,14 @@ class StoreUpload(FileUpload):
 
     Attributes:
         content_digest: xxh3-128 of it, when it is described.
+        etag: of the file, when it is published; empty before that.
         is_remembered: whether the store must be told, by :meth:`remember`, what became of it.
         path: where it will be published.
     """
 
     __slots__ = (
         *("_claim", "_compared", "_is_described", "_is_synced", "_parts"),
-        *("content_digest", "path"),
+        *("content_digest", "etag", "path"),
     )
 
     is_remembered = False
@@ -130,6 +131,7 @@ class StoreUpload(FileUpload):
         self._is_synced = False
         self._compared: Digests = NO_DIGESTS
         self.content_digest = b""
+        self.etag = ""
         self.path = path
         super().__init__(parts.directory, name or parts.choose_name(), _PRIVATE, progress)
 
@@ -217,7 +219,28 @@ class StoreUpload(FileUpload):
             raise
         self._is_synced = True
 
-    def publish_as(self, name: bytes, directory: int, *, replaces: bool = True) -> str:
+    def publish_if_free(self, name: bytes, directory: int) -> bool:
+        """Make a prepared upload visible where the kernel says that nothing is there; it is over then.
+
+        Args:
+            name: the new name.
+            directory: the descriptor of the directory it is to be in.
+
+        Returns:
+            Whether it is visible; if not, there is something, or the kernel cannot tell: :meth:`publish_as` is next.
+
+        Raises:
+            OSError: a failed system call; the caller aborts the upload.
+        """
+        parts = self._directory.fileno()
+        is_free = calls.rename_if_free(
+            self._name.encode(), name, src_dir_fd=parts, dst_dir_fd=directory
+        )
+        if is_free:
+            self._note_published()
+        return is_free
+
+    def publish_as(self, name: bytes, directory: int, *, replaces: bool = True) -> None:
         """Make a prepared upload visible; it is over then.
 
         Args:
@@ -225,16 +248,16 @@ class StoreUpload(FileUpload):
             directory: the descriptor of the directory it is to be in.
             replaces: whether a file that is there is replaced; if not, it is FileExistsError.
 
-        Returns:
-            The etag.
-
         Raises:
             OSError: a failed system call; the caller aborts the upload.
         """
         rename = os.rename if replaces else calls.rename_no_replace
         rename(self._name, name, src_dir_fd=self._directory.fileno(), dst_dir_fd=directory)
+        self._note_published()
+
+    def _note_published(self) -> None:
         try:
-            return compute_etag(os.fstat(self._descriptor))
+            self.etag = compute_etag(os.fstat(self._descriptor))
         finally:
             # It is visible now: aborting it would truncate what others may be reading.
             self.close()

@@ -133,21 +133,30 @@ class Renamer:
         check_writable(self._storage)
         upload, terms = self._uploads[commit], commit.terms
         directory, name = self._find_place(upload.path, terms)
-        # Somebody outside may still put a directory or a symbolic link there before the rename: the one makes it
-        # fail, the other is replaced and never followed.
-        check_terms(look_at(name, directory.fileno()), terms)
-        try:
-            commit.etag = upload.publish_as(
-                name, directory.fileno(), replaces=terms.replaces and not terms.if_none_match
-            )
-        except FileExistsError as error:
-            # Between the look and the rename.
-            raise explain_taken(terms) from error
+        # Mostly nothing is there, which whatever the terms allow, but for an etag that must be. One call says so and
+        # renames; to look and to rename are two, 1.1 µs more of the 13 that all calls for a small file take.
+        if terms.if_match is not None or not upload.publish_if_free(name, directory.fileno()):
+            self._replace(upload, name, directory, terms)
+        commit.etag = upload.etag
         commit.size = upload.received
         commit.digest = upload.content_digest
         self._published.append(commit)
         self._tree.touch(directory, commit)
         self._tree.touch(self._parts.directory, commit)
+
+    def _replace(
+        self, upload: StoreUpload, name: bytes, directory: HeldDirectory, terms: Terms
+    ) -> None:
+        # Somebody outside may still put a directory or a symbolic link there before the rename: the one makes it
+        # fail, the other is replaced and never followed.
+        check_terms(look_at(name, directory.fileno()), terms)
+        try:
+            upload.publish_as(
+                name, directory.fileno(), replaces=terms.replaces and not terms.if_none_match
+            )
+        except FileExistsError as error:
+            # Between the look and the rename.
+            raise explain_taken(terms) from error
 
     def _find_place(self, path: Path, terms: Terms) -> tuple[HeldDirectory, bytes]:
         try:

@@ -58,7 +58,7 @@ class ResumableUpload(StoreUpload):
     """
 
     __slots__ = (
-        *("_digesting", "_etag", "_is_committing", "_keeper", "_on_taken", "_sidecar"),
+        *("_digesting", "_is_committing", "_keeper", "_on_taken", "_sidecar"),
         *("_window", "_writing", "key"),
     )
 
@@ -79,7 +79,6 @@ class ResumableUpload(StoreUpload):
         self._sidecar = sidecar
         self._on_taken = resumption.on_taken
         self._is_committing = False
-        self._etag = ""
         # Whoever takes over waits for both; a writer and a digester may be at work at the same time.
         self._writing = threading.RLock()
         self._digesting = threading.RLock()
@@ -141,17 +140,12 @@ class ResumableUpload(StoreUpload):
         self._is_committing = True
         super().describe(terms, digests)
 
-    def publish_as(self, name: bytes, directory: int, *, replaces: bool = True) -> str:
-        """See :meth:`StoreUpload.publish_as`; it is over when it is remembered."""
-        self._etag = super().publish_as(name, directory, replaces=replaces)
-        return self._etag
-
     def remember(self, *, is_durable: bool) -> None:
         """See :meth:`StoreUpload.remember`. What cannot be remembered costs a peer that lost its answer a transfer."""
         is_recorded = is_durable
         try:
             if is_durable:
-                self._sidecar.write_outcome(Outcome(self._digest.digest(), self._etag))
+                self._sidecar.write_outcome(Outcome(self._digest.digest(), self.etag))
                 self._parts.storage.sync(self._sidecar.fileno())
         except (OSError, RequestRefused) as error:
             _logger.warning("that an upload was published could not be remembered: %s", error)
@@ -199,7 +193,7 @@ class ResumableUpload(StoreUpload):
 
     def abort(self) -> None:
         """See :meth:`Upload.abort <filetransfer.store.interface.Upload.abort>`."""
-        if self._etag or (self._descriptor < 0 and not self._is_committing):
+        if self.etag or (self._descriptor < 0 and not self._is_committing):
             return
         if self._hold():
             super().abort()

@@ -43,6 +43,30 @@ def test_nothing_is_replaced(held: int, tmp_path: LocalPath, target: str) -> Non
     assert (tmp_path / "file").read_bytes() == b"file"
 
 
+@pytest.mark.parametrize("target", ["a", "file", "directory", "link", "alias", "b"])
+def test_a_rename_where_the_kernel_can_tell_that_nothing_is_there(
+    held: int, tmp_path: LocalPath, target: str
+) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    (tmp_path / "file").write_bytes(b"file")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    os.link(tmp_path / "a", tmp_path / "alias")
+    there = {"a", "alias", "directory", "file", "link"}
+    can_tell = calls._rename_by_kernel(b"a", b"file", held, held) == errno.EEXIST
+    is_renamed = calls.rename_if_free(b"a", target.encode(), src_dir_fd=held, dst_dir_fd=held)
+    assert is_renamed is (can_tell and target == "b")
+    assert set(os.listdir(tmp_path)) == (there - {"a"} | {"b"} if is_renamed else there)
+    assert (tmp_path / "file").read_bytes() == b"file"
+
+
+def test_a_rename_if_free_of_what_is_not_there(tmp_path: LocalPath) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(FileNotFoundError):
+        calls.rename_if_free(b"a", b"b", src_dir_fd=descriptor, dst_dir_fd=descriptor)
+    os.close(descriptor)
+
+
 def test_what_is_not_there(held: int, tmp_path: LocalPath) -> None:
     with pytest.raises(FileNotFoundError):
         calls.rename_no_replace(b"a", b"b", src_dir_fd=held, dst_dir_fd=held)

@@ -10,6 +10,7 @@ from rig import Rig
 
 from filetransfer.errors import Internal, NoSpace, NotPermitted
 from filetransfer.names import Path
+from filetransfer.store import calls
 from filetransfer.store.interface import Publish, PublishOctets
 
 
@@ -90,7 +91,7 @@ def test_what_is_acknowledged_was_made_durable_in_order(
 ) -> None:
     """File, then rename, then both directories: each before the next, and all before the acknowledgement."""
     steps: list[str] = []
-    fsync, rename = os.fsync, os.rename
+    fsync, rename = os.fsync, calls.rename_if_free
     names = {
         os.stat(plain_rig.root).st_ino: "root",
         os.stat(plain_rig.root / ".ft-store/parts").st_ino: "parts",
@@ -101,12 +102,12 @@ def test_what_is_acknowledged_was_made_durable_in_order(
         steps.append("file" if stat.S_ISREG(status.st_mode) else names[status.st_ino])
         fsync(descriptor)
 
-    def note_rename(*names: bytes, src_dir_fd: int, dst_dir_fd: int) -> None:
+    def note_rename(*names: bytes, src_dir_fd: int, dst_dir_fd: int) -> bool:
         steps.append("rename")
-        rename(*names, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        return rename(*names, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
     monkeypatch.setattr(os, "fsync", note_fsync)
-    monkeypatch.setattr(os, "rename", note_rename)
+    monkeypatch.setattr(calls, "rename_if_free", note_rename)
     plain_rig.put("f", b"f")
     assert steps[:2] == ["file", "rename"]
     assert sorted(steps[2:]) == ["parts", "root"]

@@ -128,23 +128,44 @@ class TestPreconditions:
         assert isinstance(rig.put("d", b"x", terms), expected)
 
     @pytest.mark.parametrize(("terms", "expected"), [(NEW, PreconditionFailed), (KEEPING, Exists)])
+    @pytest.mark.parametrize("can_tell", [True, False], ids=["kernel tells", "looked before"])
     def test_an_outsider_is_quicker_than_the_rename(
         self,
         plain_rig: Rig,
         monkeypatch: pytest.MonkeyPatch,
         terms: Terms,
         expected: type[RequestRefused],
+        can_tell: bool,
     ) -> None:
-        rename = calls.rename_no_replace
+        name = "rename_if_free" if can_tell else "rename_no_replace"
+        rename = getattr(calls, name)
 
-        def come_before(*names: bytes, src_dir_fd: int, dst_dir_fd: int) -> None:
+        def come_before(*names: bytes, src_dir_fd: int, dst_dir_fd: int) -> object:
             (plain_rig.root / "f").write_bytes(b"his")
-            rename(*names, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+            return rename(*names, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
-        monkeypatch.setattr(calls, "rename_no_replace", come_before)
+        monkeypatch.setattr(calls, name, come_before)
+        if not can_tell:
+            monkeypatch.setattr(calls, "_renameat2", None)
         assert isinstance(plain_rig.put("f", b"ours", terms), expected)
         assert plain_rig.list_files() == {"f": b"his"}
         assert plain_rig.list_parts() == []
+
+    def test_a_kernel_that_cannot_tell_what_is_there(
+        self, plain_rig: Rig, monkeypatch: pytest.MonkeyPatch, store_file: Way
+    ) -> None:
+        monkeypatch.setattr(calls, "_renameat2", None)
+        assert store_file(plain_rig, "f", b"old", NO_TERMS) is None
+        assert store_file(plain_rig, "f", b"new", NO_TERMS) is None
+        assert store_file(plain_rig, "g", b"g", NEW) is None
+        assert store_file(plain_rig, "h", b"h", KEEPING) is None
+        assert isinstance(store_file(plain_rig, "f", b"newer", NEW), PreconditionFailed)
+        assert isinstance(store_file(plain_rig, "f", b"newer", KEEPING), Exists)
+        (plain_rig.root / "link").symlink_to("f")
+        assert isinstance(plain_rig.put("link", b"l"), IsDirectory)
+        assert plain_rig.list_files() == {"f": b"new", "g": b"g", "h": b"h"}
+        assert (plain_rig.root / "link").is_symlink()
+        check_nothing_is_left(plain_rig)
 
     def test_of_many_who_read_one_etag_exactly_one_wins(self, rig: Rig) -> None:
         rig.put("f", b"old")
@@ -269,21 +290,21 @@ class TestParents:
         def refuse(*names: object, **directories: int) -> None:
             raise OSError(28, "")
 
-        monkeypatch.setattr(os, "rename", refuse)
+        monkeypatch.setattr(calls, "rename_if_free", refuse)
         assert plain_rig.put("a/b/f", b"f", terms) is not None
         assert sorted(os.listdir(plain_rig.root)) == [".ft-store"]
 
     def test_a_refused_publish_leaves_what_others_use(
         self, plain_rig: Rig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        rename = os.rename
+        rename = calls.rename_if_free
 
-        def refuse(*names: str, src_dir_fd: int, dst_dir_fd: int) -> None:
-            monkeypatch.setattr(os, "rename", rename)
+        def refuse(*names: bytes, src_dir_fd: int, dst_dir_fd: int) -> None:
+            monkeypatch.setattr(calls, "rename_if_free", rename)
             (plain_rig.root / "a/his").write_bytes(b"his")
             raise OSError(28, "")
 
-        monkeypatch.setattr(os, "rename", refuse)
+        monkeypatch.setattr(calls, "rename_if_free", refuse)
         outcome = plain_rig.commit(
             PublishOctets(path=Path("a/b/f"), octets=b"f", terms=PARENTS),
             PublishOctets(path=Path("a/g"), octets=b"g"),
