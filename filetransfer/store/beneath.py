@@ -22,7 +22,6 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from contextlib import suppress
 
 from filetransfer.store import calls
 
@@ -232,5 +231,8 @@ def close_quietly(descriptor: int) -> None:
 
     The kernel frees the number even when it tells of an error: closing once more would close somebody else's.
     """
-    with suppress(OSError):
+    # No suppress(): it costs 0.4 µs, and each small request closes a file.
+    try:  # noqa: SIM105
         os.close(descriptor)
+    except OSError:
+        pass

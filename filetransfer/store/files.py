@@ -100,16 +100,19 @@ class FileDownload:
         """
         if self.size > limit:
             return None
-        buffer = bytearray(self.size)
         try:
-            count = os.preadv(
-                self._descriptor, [buffer], 0, 0 if self._is_in_memory else os.RWF_NOWAIT
-            )
+            octets = self._read_now()
         except OSError as error:
             if error.errno in _WOULD_BLOCK:
                 return None
             raise refusal_from_os_error(error, about="path") from error
-        return bytes(buffer) if count == self.size else None
+        return octets if len(octets) == self.size else None
+
+    def _read_now(self) -> bytes:
+        if self._is_in_memory:
+            return os.pread(self._descriptor, self.size, 0)
+        buffer = bytearray(self.size)
+        return bytes(buffer[: os.preadv(self._descriptor, [buffer], 0, os.RWF_NOWAIT)])
 
     @property
     def digest(self) -> bytes:

@@ -105,7 +105,7 @@ class DigestRecords:
         if not self._is_supported:
             return
         try:
-            write_record(descriptor, Record(digest, is_damaged=False), status)
+            os.setxattr(descriptor, _ATTRIBUTE, _pack_record(_GOOD, digest, status))
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise
@@ -114,7 +114,8 @@ class DigestRecords:
 
 def write_record(descriptor: int, record: Record, status: os.stat_result) -> None:
     """Record what is known of the state ``status`` of an open file. Raises OSError."""
-    os.setxattr(descriptor, _ATTRIBUTE, _pack_record(record, status))
+    sign = _DAMAGED if record.is_damaged else _GOOD
+    os.setxattr(descriptor, _ATTRIBUTE, _pack_record(sign, record.digest, status))
 
 
 def read_attribute(descriptor: int) -> bytes:
@@ -146,12 +147,12 @@ def parse_record(value: bytes, status: os.stat_result) -> Record | None:
         digest = binascii.a2b_base64(fields[1] + b"==")
     except binascii.Error:
         return None
-    record = Record(digest, is_damaged=fields[0] == _DAMAGED)
     # Packing again and comparing is the whole check of the form.
-    return record if value == _pack_record(record, status) else None
+    if value != _pack_record(fields[0], digest, status):
+        return None
+    return Record(digest, is_damaged=fields[0] == _DAMAGED)
 
 
-def _pack_record(record: Record, status: os.stat_result) -> bytes:
-    text = binascii.b2a_base64(record.digest, newline=False).rstrip(b"=")
-    sign = _DAMAGED if record.is_damaged else _GOOD
+def _pack_record(sign: bytes, digest: bytes, status: os.stat_result) -> bytes:
+    text = binascii.b2a_base64(digest, newline=False).rstrip(b"=")
     return b"%b %b %x %x" % (sign, text, status.st_size, status.st_mtime_ns)

@@ -44,12 +44,14 @@ class Claim:
     def move(self, count: int) -> None:
         """Take note that ``count`` octets come. Raises NoSpace when there is no room for what comes after them."""
         self._moved += count
-        if self._moved > self._until:
+        # Of what came in one piece, as small files do, nothing is to be set aside.
+        if self._moved > self._until and (self._until or self._moved < self._size):
             self._space.set_aside(self)
 
     def release(self) -> None:
         """Give back what was set aside; a second call does nothing."""
-        self._space.forget(self)
+        if self._until:
+            self._space.forget(self)
 
     def count_next(self) -> int:
         """Give the octets to be set aside next."""
@@ -88,7 +90,8 @@ class Space:
 
     def claim(self, size: int) -> Claim:
         """Check a size and give the claim to it. Raises as :meth:`check`."""
-        self.check(size)
+        with self._lock:
+            self._take(size)
         return Claim(self, size)
 
     def measure_free(self) -> int:

@@ -155,7 +155,10 @@ class Tree:
 
     def touch(self, directory: HeldDirectory, commit: Commit) -> None:
         """Take note that a commit changed a directory; what was made for it stays."""
-        self._touched.setdefault(directory, []).append(commit)
+        commits = self._touched.get(directory)
+        if commits is None:
+            commits = self._touched[directory] = []
+        commits.append(commit)
         if self._above:
             self._made = []
             above = self._above.get(directory)

@@ -92,7 +92,9 @@ class FileUpload:
             RequestRefused: the leaf for the failed system call; the upload is aborted.
         """
         try:
-            self._write_all(octets)
+            written = os.pwrite(self._descriptor, octets, self.received)
+            if written < len(octets):
+                self._write_rest(octets, written)
             if self._digested == self.received:
                 self._take(octets)
         except OSError as error:
@@ -100,8 +102,7 @@ class FileUpload:
             raise refusal_from_os_error(error) from error
         self.received += len(octets)
 
-    def _write_all(self, octets: bytes | bytearray | memoryview) -> None:
-        written = os.pwrite(self._descriptor, octets, self.received)
+    def _write_rest(self, octets: bytes | bytearray | memoryview, written: int) -> None:
         # Short writes are rare (a disk that is nearly full): no view is made for the others.
         while written < len(octets):
             rest = memoryview(octets)[written:]
@@ -141,7 +142,8 @@ class FileUpload:
 
     def digest(self) -> bytes:
         """Give the xxh3-128 of everything received. Raises as :meth:`digest_behind`."""
-        self.digest_behind()
+        if self._digested < self.received:
+            self.digest_behind()
         return self._digest.digest()
 
     def abort(self) -> None:

@@ -5,7 +5,6 @@ import os
 import stat
 import threading
 from pathlib import Path as LocalPath
-from typing import Any
 
 import pytest
 from rig import Rig, count_descriptors, open_rig
@@ -486,18 +485,12 @@ class TestCached:
         root.mkdir()
         (root / "f").write_bytes(b"f")
         monkeypatch.setattr(calls, "is_in_memory", lambda descriptor: True)
-        preadv, flags = os.preadv, []
-
-        def note(*arguments: Any) -> int:
-            flags.append(arguments[3])
-            return preadv(*arguments[:3])
-
-        monkeypatch.setattr(os, "preadv", note)
+        # On ext4 or tmpfs, whatever the tests run on: nobody asks whether it would wait.
+        monkeypatch.setattr(os, "preadv", lambda *arguments: 1 / 0)
         with open_rig(root, read_only=True) as rig:
             download = rig.store.open_download(Path("f"))
             assert download.read_cached(10) == b"f"
             download.close()
-        assert flags == [0]
 
     def test_a_file_that_shrank(self, plain_rig: Rig) -> None:
         plain_rig.put("f", b"0123456789")

@@ -272,6 +272,18 @@ class TestTerms:
             assert resumption.token.hex() not in path.name
 
 
+@pytest.mark.parametrize("is_behind", [False, True])
+def test_what_the_kernel_moved_is_digested_before_it_is_published(
+    plain_rig: Rig, is_behind: bool
+) -> None:
+    upload = begin(plain_rig)
+    os.pwrite(upload.fileno(), BODY, 0)
+    upload.advance(len(BODY))
+    if is_behind:
+        upload.digest_behind()
+    finish(plain_rig, upload)
+
+
 class TestTakingOver:
     def test_the_newest_connection_has_it(self, plain_rig: Rig) -> None:
         told: list[str] = []
