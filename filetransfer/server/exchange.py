@@ -103,6 +103,8 @@ class Exchange:
         except Exception:  # noqa: BLE001 - whatever it is, it is this request's alone
             self._fail(Failure())
             return
+        if answer is None:
+            return
         if isinstance(answer, Coroutine):
             works = self.protocol.factory.works
             self._work = work = Deferred.fromCoroutine(answer)
@@ -110,7 +112,7 @@ class Exchange:
             work.addCallback(self._answer_result)
             work.addErrback(self._fail)
             work.addBoth(lambda _: works.discard(work))
-        elif answer is not None:
+        else:
             self.answer(answer)
 
     @property
@@ -171,16 +173,9 @@ class Exchange:
 
     def hold_body(self, take: Callable[[bytes, BodyEnd], None], size: int) -> None:
         """Collect the request's body in memory and give it to ``take``, whose refusal refuses the request."""
-
-        def take_or_refuse(octets: bytes, end: BodyEnd) -> None:
-            try:
-                take(octets, end)
-            except RequestRefused as refusal:
-                self.refuse(refusal)
-
         self._hold(size)
         self.octets = size
-        self.body = HeldBody(self.protocol.connection, take_or_refuse)
+        self.body = HeldBody(self.protocol.connection, take)
 
     def receive_body(self) -> IncomingBody:
         """Give the request's body, to be received into a file; it fails where it becomes larger than allowed."""
@@ -211,7 +206,10 @@ class Exchange:
         if body is None:
             return
         if end.refusal is None:
-            body.end(end)
+            try:
+                body.end(end)
+            except RequestRefused as refusal:
+                self.refuse(refusal)
         elif self.is_working:
             body.fail(end.refusal)
         else:
@@ -287,8 +285,9 @@ class Exchange:
             self.answer(Done(etag=commit.etag or None))
 
     def _hold(self, octets: int) -> None:
-        self.protocol.held_octets += octets - self._held_octets
-        self.protocol.factory.held_octets += octets - self._held_octets
+        protocol, more = self.protocol, octets - self._held_octets
+        protocol.held_octets += more
+        protocol.factory.held_octets += more
         self._held_octets = octets
 
     def _answer_result(self, response: Response | None) -> None:

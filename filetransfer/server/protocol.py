@@ -60,6 +60,8 @@ WORKING_SECONDS = 10.0
 MAX_EVENTS_A_TURN = 256
 """A read may hold twenty thousand tiny requests; so many at once would be felt by every other peer."""
 
+_NO_REQUESTS = (BodyRun, EndOfMessages, VersionChosen)
+
 _log = Logger()
 
 
@@ -381,13 +383,15 @@ class FileTransferProtocol(Protocol):
             return False
         if self._receiving is not None:
             return True
+        factory = self.factory
+        limits = factory.limits
         return (
             self._working is None
-            and (self._is_undecided or not self.factory.is_draining)
+            and (self._is_undecided or not factory.is_draining)
             and not self._is_peer_slow
-            and len(self._exchanges) < self.factory.limits.max_requests
-            and self.held_octets < self.factory.limits.max_held_octets
-            and self.factory.held_octets < self.factory.limits.max_held_octets_in_all
+            and len(self._exchanges) < limits.max_requests
+            and self.held_octets < limits.max_held_octets
+            and factory.held_octets < limits.max_held_octets_in_all
             and not (self._waiting is not None and self._conflicts(self._waiting))
         )
 
@@ -402,18 +406,18 @@ class FileTransferProtocol(Protocol):
     def _take_event(self, event: Event) -> None:
         if isinstance(event, BodyEnd):
             self._end_body(event)
+        elif not isinstance(event, _NO_REQUESTS):
+            self._take_request(cast(Request, event))
         elif isinstance(event, BodyRun):
             if self._receiving is not None and self._receiving.body is not None:
                 self._receiving.body.run_began()
         elif isinstance(event, EndOfMessages):
             self._is_ending = True
-        elif isinstance(event, VersionChosen):
+        else:
             self.connection = event.connection
             self._is_undecided = False
             if event.octets:
                 self.transport.write(event.octets)
-        else:
-            self._take_request(cast(Request, event))
 
     def _take_request(self, request: Request) -> None:
         is_busy = isinstance(request, Put) and self._is_uploading(request.upload)
@@ -424,7 +428,8 @@ class FileTransferProtocol(Protocol):
         exchange = Exchange(self, request)
         exchange.began_at = self.factory.reactor.seconds()
         self._exchanges.append(exchange)
-        self._note_begun(exchange.paths)
+        if exchange.paths:
+            self._note_begun(exchange.paths)
         if isinstance(request, Put):
             self._receiving = exchange
         exchange.start(_refuse_busy if is_busy else EXCHANGES[type(request)])
@@ -441,7 +446,9 @@ class FileTransferProtocol(Protocol):
         )
 
     def _conflicts(self, request: Request) -> bool:
-        return self._in_progress.conflicts_with(list_paths(request))
+        return self._in_progress is not NOTHING_IN_PROGRESS and self._in_progress.conflicts_with(
+            list_paths(request)
+        )
 
     def _end_body(self, end: BodyEnd) -> None:
         exchange, self._receiving = self._receiving, None
@@ -449,13 +456,14 @@ class FileTransferProtocol(Protocol):
             exchange.end_body(end)
 
     def _note_begun(self, paths: tuple[str, ...]) -> None:
-        if paths and self._in_progress is NOTHING_IN_PROGRESS:
+        if self._in_progress is NOTHING_IN_PROGRESS:
             self._in_progress = PathsInProgress()
         self._in_progress.add(paths)
 
     def _finish(self, exchange: Exchange) -> None:
-        self._in_progress.remove(exchange.paths)
-        exchange.paths = ()
+        if exchange.paths:
+            self._in_progress.remove(exchange.paths)
+            exchange.paths = ()
         if exchange is self._working:
             self._working = None
 

@@ -39,6 +39,9 @@ DISCARDING_BODY = State.DISCARDING_BODY
 FRAMED_TEXT = State.FRAMED_TEXT
 BARE_TEXT = State.BARE_TEXT
 
+# Of a body behind which nothing is said. One for all: nobody changes it.
+_END = BodyEnd()
+
 
 class Decoder:
     """What both ends share: the unparsed octets, the run of a body, the loop over the states.
@@ -149,7 +152,7 @@ class Decoder:
         if self.run:
             return None
         self.state = AWAITING_HEADER
-        return BodyEnd()
+        return _END
 
     def read_discarded(self) -> Event | None:
         """Throw the run away as it comes."""

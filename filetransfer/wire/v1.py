@@ -91,6 +91,7 @@ SUMMARY_NAME = b"summary.txt"
 _PUT, _GET, _CHANGE, _SUMMARY, _HELP = range(5)
 # Codes of responses.
 _DONE, _CONTENT, _STATISTICS, _NOT_FOUND, _UNKNOWN, _REFUSED, _HELP_TEXT = range(7)
+_DONE_OCTETS = bytes([_DONE << 5])
 
 # What a web browser or a TLS client that is led to this port begins with. Every method decodes as CHANGE: a web page
 # could rename files. None of these is as long as the request that it decodes as, so that waiting for the rest of one
@@ -243,7 +244,7 @@ class ServerCodec(_Codec):
         """
         match response:
             case Done():
-                return bytes([_DONE << 5])
+                return _DONE_OCTETS
             case Content(path, size):
                 if size > MAX_SIZE:
                     raise TooLarge("version 1 cannot send files of 4 GiB and more: use version 2")
