@@ -118,6 +118,20 @@ class Console:
         if self.verbosity >= Verbosity.VERBOSE:
             sys.stderr.write(text + "\n")
 
+    def skip(self, command: str, subject: str, reason: str) -> None:
+        """Say what was left out on purpose, and why."""
+        self.remark(command, subject, f"skipped: {reason}")
+
+    def sum_up(self, text: str, counts: Mapping[str, int]) -> None:
+        """Say what has become of a tree, when that was asked for.
+
+        Args:
+            text: for people; safe to print.
+            counts: the same for programs.
+        """
+        if self.verbosity >= Verbosity.VERBOSE:
+            sys.stderr.write(text + "\n")
+
     def remark(self, command: str, subject: str, text: str) -> None:
         """Say in one line what a person should know, and that is no failure."""
         if self.verbosity > Verbosity.QUIET:
@@ -141,7 +155,10 @@ class Console:
         if isinstance(error, NameInvalid):
             return f"{error}; nothing was sent"
         if isinstance(error, UnknownToVersion):
-            return f"{self.server} is an older server, which cannot do this: {error}"
+            return (
+                f"{self.server} is an older server, which can put, get, change, summary and help, and no more: "
+                f"{error}"
+            )
         if type(error) is RequestRefused:
             # All that version 1 says is no.
             return (
@@ -162,9 +179,13 @@ class Console:
 
 
 def _explain_os_error(error: OSError, subject: str) -> str:
-    if isinstance(error, FileNotFoundError) and error.filename == subject:
+    is_subject = error.filename is not None and os.fsdecode(error.filename) in (
+        subject,
+        os.path.abspath(subject),
+    )
+    if isinstance(error, FileNotFoundError) and is_subject:
         return "no such file here"
     text = error.strerror or str(error)
-    if error.filename is None or error.filename == subject:
+    if error.filename is None or is_subject:
         return text
     return f"{os.fsdecode(error.filename)}: {text}"

@@ -18,6 +18,7 @@ from filetransfer.cli.console import PROGRAM, Console
 from filetransfer.cli.exit_status import ExitStatus
 from filetransfer.cli.invocation import Action, Invocation, Work
 from filetransfer.cli.options import COMMON, choose_values, find_key, find_name
+from filetransfer.cli.running import tell_of_version
 from filetransfer.cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Conversation:
         assert isinstance(commands, click.Group)  # noqa: S101
         self._commands = commands
         self._asked: tuple[str, Action] | None = None
+        self._has_told_of_version = False
         self._context = click.Context(
             commands,
             info_name=PROGRAM,
@@ -100,6 +102,9 @@ class Conversation:
         finally:
             progress.close()
             self.console.end(status)
+        if not self._has_told_of_version:
+            tell_of_version(session, self.console, command)
+            self._has_told_of_version = bool(session.note)
         return status
 
 

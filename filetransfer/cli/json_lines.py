@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from filetransfer import __version__
@@ -57,11 +59,13 @@ class JsonConsole(Console):
         self._done = 0
         self._failed = 0
         self._octets = 0
+        self._counts: Counter[str] = Counter()
 
     def begin(self, command: str) -> None:
         """See :meth:`Console.begin`."""
         self._began_at = time.monotonic()
         self._done = self._failed = self._octets = 0
+        self._counts.clear()
         write_line(
             {
                 "type": "start",
@@ -83,6 +87,7 @@ class JsonConsole(Console):
                 "done": self._done,
                 "failed": self._failed,
                 "octets": self._octets,
+                **self._counts,
                 "seconds": round(time.monotonic() - self._began_at, 3),
             }
         )
@@ -101,6 +106,23 @@ class JsonConsole(Console):
         size = item.get("size")
         self._octets += size if isinstance(size, int) else 0
         self.show(text, item)
+
+    def skip(self, command: str, subject: str, reason: str) -> None:
+        """See :meth:`Console.skip`."""
+        super().skip(command, subject, reason)
+        write_line(
+            {
+                "type": "item",
+                "ok": True,
+                "action": "skip",
+                "subject": show_name(subject),
+                "reason": show_name(reason),
+            }
+        )
+
+    def sum_up(self, text: str, counts: Mapping[str, int]) -> None:
+        """See :meth:`Console.sum_up`."""
+        self._counts.update(counts)
 
     def complain_about(self, command: str, subject: str, error: BaseException) -> None:
         """See :meth:`Console.complain_about`."""

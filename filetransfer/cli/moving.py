@@ -12,7 +12,13 @@ from filetransfer.cli.console import printable
 from filetransfer.cli.invocation import Work
 from filetransfer.cli.promises import describe_fetched, describe_stored
 from filetransfer.cli.transfers import transfer_all
-from filetransfer.errors import Exists, NotFound, PreconditionFailed
+from filetransfer.errors import (
+    Exists,
+    FileTransferError,
+    IsDirectory,
+    NotFound,
+    PreconditionFailed,
+)
 
 if TYPE_CHECKING:
     from filetransfer.store.stable import Durability
@@ -22,6 +28,12 @@ STANDARD_STREAM = "-"
 
 Pair = tuple[str, str]
 """From where, to where."""
+
+
+def choose_name(file: str) -> str:
+    """Give what something here is called on the server; empty for . and .., of which the contents are meant."""
+    name = os.path.basename(file.rstrip("/"))
+    return "" if name in (".", "..") else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +75,10 @@ async def put_files(work: Work, pairs: Sequence[Pair], putting: Putting) -> int:
         except PreconditionFailed as refusal:
             raise Exists("it exists") if putting.no_clobber else refusal from refusal
         except NotFound as refusal:
-            text = (
-                f"the directory of {name} is missing on {work.session.server}; --parents makes it"
-            )
-            raise NotFound(text, about="to") from refusal
+            raise _miss_directory(work, name) from refusal
+        except IsADirectoryError as error:
+            text = "is a directory; -r sends all that is in it"
+            raise IsADirectoryError(error.errno, text, error.filename) from error
         note_move(work, file, name, describe_stored(work.session, stored))
 
     work.keeps_parts = putting.resume and all(file != STANDARD_STREAM for file, _ in pairs)
@@ -111,16 +123,19 @@ async def get_files(work: Work, pairs: Sequence[Pair], getting: Getting) -> int:
         name, target = pair
         if getting.no_clobber and target != STANDARD_STREAM and os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, "is here already", target)
-        with work.moving(name) as bar:
-            fetched = await work.session.get(
-                name,
-                1 if target == STANDARD_STREAM else target,
-                if_match=getting.if_match,
-                preserve=getting.preserve,
-                resume=getting.resume,
-                durability=getting.durability,
-                progress=bar,
-            )
+        try:
+            with work.moving(name) as bar:
+                fetched = await work.session.get(
+                    name,
+                    1 if target == STANDARD_STREAM else target,
+                    if_match=getting.if_match,
+                    preserve=getting.preserve,
+                    resume=getting.resume,
+                    durability=getting.durability,
+                    progress=bar,
+                )
+        except IsDirectory as refusal:
+            raise IsDirectory(f"{refusal}; -r fetches all that is in a directory") from refusal
         note_move(work, name, target, describe_fetched(fetched))
 
     work.progress.expect(len(pairs))
@@ -131,15 +146,52 @@ async def get_files(work: Work, pairs: Sequence[Pair], getting: Getting) -> int:
     return await transfer_all(work, pairs, lambda pair: pair[0], get_one, **at_once)
 
 
-async def copy_files(work: Work, pairs: Sequence[Pair], *, replace: bool) -> int:
+async def copy_files(
+    work: Work, pairs: Sequence[Pair], *, replace: bool, parents: bool = False
+) -> int:
     """Copy files on the server to other names there; gives the status."""
+    from filetransfer.client.copying import COPIES_AT_ONCE
 
     async def copy_one(pair: Pair) -> None:
         name, target = pair
-        copied = await work.session.copy(name, target, replace=replace)
+        directory = target.rpartition("/")[0]
+        if parents and directory:
+            await work.session.make_directory(directory, parents=True)
+        try:
+            copied = await work.session.copy(name, target, replace=replace)
+        except NotFound as refusal:
+            raise await find_missing(work, refusal, name, target, "--parents") from refusal
+        except IsDirectory as refusal:
+            raise IsDirectory(f"{refusal}; -r copies all that is in a directory") from refusal
         note_move(work, name, target, describe_stored(work.session, copied))
 
-    return await transfer_all(work, pairs, lambda pair: pair[0], copy_one)
+    return await transfer_all(work, pairs, lambda pair: pair[0], copy_one, at_once=COPIES_AT_ONCE)
+
+
+async def find_missing(
+    work: Work, refusal: NotFound, name: str, target: str, remedy: str
+) -> NotFound:
+    """Find out what is missing of a file that gets, or is copied to, another name: the server does not tell.
+
+    Args:
+        work: to ask the server with.
+        refusal: what it said.
+        name: that the file has, or had.
+        target: that it was to get.
+        remedy: what makes a directory.
+    """
+    if refusal.about or "/" not in target:
+        return refusal
+    try:
+        await work.session.stat(name)
+    except (FileTransferError, OSError):
+        return refusal
+    return _miss_directory(work, target, remedy)
+
+
+def _miss_directory(work: Work, name: str, remedy: str = "--parents") -> NotFound:
+    text = f"the directory of {name} is missing on {work.session.server}; {remedy} makes it"
+    return NotFound(text, about="to")
 
 
 def note_move(work: Work, source: str, target: str, described: dict[str, object]) -> None:

@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -29,6 +29,9 @@ from filetransfer.cli.exit_status import ExitStatus, find_signal_status, find_st
 from filetransfer.cli.invocation import Action, Invocation, Work, is_bug
 from filetransfer.cli.promises import require
 from filetransfer.cli.settings import Settings, choose_settings
+
+if TYPE_CHECKING:
+    from filetransfer.client import Session
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -65,8 +68,15 @@ class CommandLine(Invocation):
                 self.console.remark(command, "", text)
             raise
         progress.close()
+        tell_of_version(session, self.console, command)
         await session.close()
         return status
+
+
+def tell_of_version(session: Session, console: Console, command: str) -> None:
+    """Say why version 1 was spoken, where there may be a better reason than the server's age."""
+    if session.note:
+        console.remark(command, session.server, session.note)
 
 
 def begin_command_line(settings: Settings) -> CommandLine:

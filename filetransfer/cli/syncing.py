@@ -9,7 +9,7 @@ from filetransfer.cli.exit_status import ExitStatus, combine, find_status
 from filetransfer.cli.invocation import Work
 from filetransfer.cli.locations import Location
 from filetransfer.cli.promises import describe_stored
-from filetransfer.cli.trees import TreeWatcher, describe_fetched_file
+from filetransfer.cli.trees import TreeWatcher, describe_fetched_file, join
 from filetransfer.client.sync import Direction, Syncing, plan_sync, sync
 from filetransfer.client.trees import Step
 
@@ -40,9 +40,11 @@ async def show_plan(
                 counts["same"] += 1
             elif step.error is not None:
                 statuses.append(find_status(step.error))
-                work.console.complain_about(work.command, step.entry.path, step.error)
+                work.console.complain_about(
+                    work.command, join(source.path, step.entry.path), step.error
+                )
             elif step.action == "skip":
-                work.console.remark(work.command, step.entry.path, f"skipped: {step.reason}")
+                work.console.skip(work.command, join(source.path, step.entry.path), step.reason)
             else:
                 counts["differs"] += 1
                 _show_step(work, step, target)

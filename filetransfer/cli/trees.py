@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 from filetransfer.cli.console import printable
 from filetransfer.cli.exit_status import combine, find_status
 from filetransfer.cli.invocation import Work
-from filetransfer.cli.moving import Getting, Pair, Putting, get_files, note_move, put_files
+from filetransfer.cli.moving import (
+    Getting,
+    Pair,
+    Putting,
+    copy_files,
+    get_files,
+    note_move,
+    put_files,
+)
 from filetransfer.cli.promises import describe_fetched, describe_stored
 from filetransfer.client.selection import Selection
 from filetransfer.client.trees import Outcome, Totals, Watcher, get_tree, put_tree
@@ -69,7 +77,7 @@ class TreeWatcher(Watcher):
             self._statuses.append(find_status(outcome.error))
             work.console.complain_about(work.command, subject, outcome.error)
         elif outcome.reason:
-            work.console.remark(work.command, subject, f"skipped: {outcome.reason}")
+            work.console.skip(work.command, subject, outcome.reason)
         elif outcome.transferred is not None:
             described = self._describe(work.session, outcome.transferred)
             note_move(work, subject, join(self._target, outcome.path), described)
@@ -84,8 +92,26 @@ class TreeWatcher(Watcher):
         status, totals = await self._work.find(subject, moving)
         if totals is None:
             return status
+        sum_up(self._work, subject, totals)
         done = totals.sent + totals.made + totals.removed + totals.unchanged
         return combine(self._statuses, len(self._statuses) + done)
+
+
+def sum_up(work: Work, subject: str, totals: Totals) -> None:
+    """Say what has become of a tree."""
+    counts = {
+        "sent": totals.sent,
+        "deleted": totals.removed,
+        "unchanged": totals.unchanged,
+        "skipped": totals.skipped,
+        "failed": totals.failed,
+    }
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing"
+    # Of what failed there is a count already.
+    work.console.sum_up(
+        f"{printable(subject or ':')}: {told}",
+        {key: counts[key] for key in ("unchanged", "skipped")},
+    )
 
 
 def describe_fetched_file(session: Session, fetched: Transferred) -> dict[str, object]:
@@ -158,6 +184,36 @@ async def get_trees(
         statuses.append(status)
     if files:
         statuses.append(await get_files(work, files, getting))
+    return combine(statuses, len(statuses))
+
+
+async def copy_trees(
+    work: Work, roots: Sequence[Pair], recursion: Recursion, replace: bool, parents: bool
+) -> int:
+    """Copy trees and files on the server to other names there; gives the status."""
+    from filetransfer.client.copying import copy_tree
+
+    statuses: list[int] = []
+    files: list[Pair] = []
+    for name, target in roots:
+        status, is_directory = await work.find(name, _is_directory(work, name))
+        if is_directory is False:
+            files.append((name, target))
+            continue
+        if is_directory:
+            watcher = TreeWatcher(work, name, target, describe_stored)
+            copying = copy_tree(
+                work.session,
+                name,
+                target,
+                selection=recursion.selection,
+                no_clobber=not replace,
+                watcher=watcher,
+            )
+            status = await watcher.watch(name, copying)
+        statuses.append(status)
+    if files:
+        statuses.append(await copy_files(work, files, replace=replace, parents=parents))
     return combine(statuses, len(statuses))
 
 

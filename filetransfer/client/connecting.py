@@ -28,7 +28,7 @@ from filetransfer.errors import (
 
 _FIRST_WAIT_SECONDS = 0.25
 _MAX_WAIT_SECONDS = 8.0
-_MAX_RETRY_AFTER_SECONDS = 60.0
+MAX_RETRY_AFTER_SECONDS = 60.0
 """The longest that a server's word on when to come back is followed."""
 
 _random = secrets.SystemRandom()
@@ -114,7 +114,7 @@ class Connector:
                     raise
                 wait_seconds = choose_wait(failures)
                 if isinstance(failed, Busy | ShuttingDown) and failed.retry_after is not None:
-                    wait_seconds += min(failed.retry_after, _MAX_RETRY_AFTER_SECONDS)
+                    wait_seconds += min(failed.retry_after, MAX_RETRY_AFTER_SECONDS)
             await sleep(self._clock, wait_seconds)
 
     async def _try_once(self, make_protocol: MakeProtocol) -> ClientProtocol:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,6 +40,7 @@ from filetransfer.client.exchanges import (
 )
 from filetransfer.client.journal import Journal
 from filetransfer.client.known import find_state_directory
+from filetransfer.client.patience import ask_patiently
 from filetransfer.client.protocol import ServerInfo
 from filetransfer.client.resuming import (
     FEATURE,
@@ -57,7 +58,12 @@ from filetransfer.client.sources import (
     find_source,
 )
 from filetransfer.client.throttle import ThrottledEndpoint
-from filetransfer.errors import LocalProtocolError, NameInvalid, RemoteProtocolError
+from filetransfer.errors import (
+    LocalProtocolError,
+    NameInvalid,
+    RemoteProtocolError,
+    UnknownToVersion,
+)
 from filetransfer.names import check_path
 from filetransfer.store.stable import Durability
 from filetransfer.wire.connection import ALPN
@@ -307,6 +313,10 @@ class Session:
             PreconditionFailed: ``if_match`` does not hold.
             DigestMismatch: what arrived is not what was sent. No file was published; a stream has got it, though.
         """
+        if preserve and not (await self._conversation.open()).can_stat:
+            raise UnknownToVersion(
+                "version 1 of the protocol tells neither times nor modes of files"
+            )
         request = Get(check_path(name), offset, count, if_match)
         found = find_destination(name.rpartition("/")[2] if local is None else local, durability)
         if isinstance(found, PathDestination):
@@ -387,8 +397,12 @@ class Session:
         check_path(name)
         check_path(new_name, about="to")
         request = Copy(name, new_name, replace, if_match)
-        done = cast(Done, await self._ask_carefully(request, "the copy"))
-        return Transferred(done.size or 0, done.etag, is_durable=True)
+
+        def ask() -> Awaitable[Response]:
+            return self._ask_carefully(request, "the copy")
+
+        done = cast(Done, await ask_patiently(self._clock, self._tries, ask))
+        return Transferred(done.size or 0, done.etag, is_durable=self._has_feature("durable"))
 
     async def summary(
         self,
@@ -414,7 +428,7 @@ class Session:
             NotNumeric: it holds something other than numbers, or none.
         """
         request = Summary(check_path(name), column, delimiter, skip)
-        return cast(Statistics, await self._conversation.submit(PlainExchange(request)))
+        return cast(Statistics, await self._ask_patiently(request))
 
     async def help(self) -> str:
         """Ask the server what can be asked, in words for a person."""
@@ -477,7 +491,7 @@ class Session:
             NotFound: there is no such file. Unsupported: the server does not know the algorithm.
         """
         request = Digest(check_path(name), algorithm, if_match)
-        return cast(Digested, await self._conversation.submit(PlainExchange(request)))
+        return cast(Digested, await self._ask_patiently(request))
 
     async def delete(
         self, name: str, *, recursive: bool = False, if_match: str | None = None
@@ -514,6 +528,12 @@ class Session:
             await self._conversation.submit(PlainExchange(request))
         else:
             await self._ask_carefully(request, "the making of the directory")
+
+    async def _ask_patiently(self, request: Digest | Summary) -> Response:
+        def ask() -> Awaitable[Response]:
+            return self._conversation.submit(PlainExchange(request))
+
+        return await ask_patiently(self._clock, self._tries, ask)
 
     async def _ask_carefully(
         self, request: Change | Copy | Delete | MakeDirectory, doubt: str

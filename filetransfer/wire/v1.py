@@ -424,7 +424,7 @@ class ClientCodec(_Codec):
 def _describe(request: Request) -> str:
     """Name a request, and what of it is more than version 1's."""
     more = sorted(list_fields(request).keys() - {"path", "to", "size"})
-    name = type(request).__name__
+    name = re.sub("(?<=[a-z])(?=[A-Z])", "_", type(request).__name__).upper()
     return f"{name} with {', '.join(more)}" if more else name
 
 

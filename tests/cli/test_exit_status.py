@@ -235,11 +235,22 @@ def test_what_version_1_cannot_say_is_said_once(server: PlainServer, tmp_path: P
     ran = ft_client("put", "-r", "t", cwd=tmp_path, server=server.address)
     assert ran.status == ExitStatus.REFUSED
     (line,) = ran.errors.splitlines()
-    assert f"{server.address} is an older server, which cannot do this: version 1" in line
+    assert (
+        f"{server.address} is an older server, which can put, get, change, summary and help" in line
+    )
+    assert "version 1 of the protocol cannot say MAKE_DIRECTORY with parents" in line
     assert server.files == {}
     for command in ("ls", "info", "stat a", "rm a", "mkdir a", "digest a", "cp :a :b"):
         ran = ft_client(*command.split(), cwd=tmp_path, server=server.address)
         assert ran.status == (0 if command == "info" else ExitStatus.REFUSED)
+
+
+def test_times_that_version_1_does_not_tell(server: PlainServer, tmp_path: Path) -> None:
+    server.files = {"a": b"abc"}
+    ran = ft_client("get", "-p", "a", cwd=tmp_path, server=server.address)
+    assert ran.status == ExitStatus.REFUSED
+    assert "tells neither times nor modes" in ran.errors
+    assert list_names(tmp_path) == []
 
 
 def test_silence(tmp_path: Path) -> None:

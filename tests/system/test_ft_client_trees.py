@@ -77,13 +77,47 @@ def test_copies(full: Shell) -> None:
     assert is_same(full.directory / "tree", full.root / "x" / "tree")
     full.run("cp", "-rp", ":x/tree", "back")
     assert is_same(full.directory / "tree", full.directory / "back")
-    assert "its files can" in full.run("cp", "-r", ":x", ":y", status=2).errors
+    full.run("cp", "-r", ":x/tree", ":y")
+    assert is_same(full.directory / "tree", full.root / "y")
+    full.run("cp", "-r", ":x/tree", ":y/z", ":w/")
+    assert is_same(full.directory / "tree", full.root / "w" / "tree")
+    assert (full.root / "w" / "z").read_bytes() == b"z"
+    assert "into itself" in full.run("cp", "-r", ":x", ":x/y", status=20).errors
+    full.run("cp", "-r", "--no-clobber", "--include", "z", ":x/tree", ":y", status=20)
+    full.run("cp", "-r", ":missing", ":z", status=4)
+
+
+def test_the_contents_of_where_one_is(full: Shell) -> None:
+    tree = full.directory / "tree"
+    ran = ft_client("put", "-r", ".", cwd=tree, server=full.server)
+    assert (ran.status, ran.errors) == (0, "")
+    assert is_same(tree, full.root)
+    ran = ft_client("cp", "-r", "..", ":up/", cwd=tree / "d", server=full.server)
+    assert ran.status == 0
+    assert is_same(tree, full.root / "up")
+    ran = ft_client("put", ".", cwd=tree, server=full.server)
+    assert ran.status == 2
+    assert "'.' is a directory: -r sends all in it" in ran.errors
+
+
+def test_what_became_of_a_tree(full: Shell) -> None:
+    os.symlink("a.txt", full.directory / "tree" / "link")
+    assert full.run("sync", "-v", "tree", ":t").errors.splitlines()[-1] == "tree: 5 sent, 1 skipped"
+    (full.directory / "tree" / "z").unlink()
+    ran = full.run("sync", "-v", "--delete", "tree", ":t")
+    assert ran.errors.splitlines()[-1] == "tree: 1 deleted, 4 unchanged, 1 skipped"
+    ran = full.run("sync", "--json", "tree", ":t")
+    _, skipped, summary = [json.loads(line) for line in ran.output.splitlines()]
+    assert skipped["action"] == "skip"
+    assert (skipped["subject"], skipped["reason"]) == ("tree/link", "a symbolic link")
+    assert (summary["unchanged"], summary["skipped"], summary["done"]) == (4, 1, 0)
 
 
 def test_without_r_a_directory_is_refused(full: Shell) -> None:
-    full.run("put", "tree", status=1)
+    assert "-r sends all" in full.run("put", "tree", status=1).errors
     full.run("put", "-r", "tree")
-    full.run("get", "tree", "-o", "other", status=20)
+    assert "-r fetches all" in full.run("get", "tree", "-o", "other", status=20).errors
+    assert "-r copies all" in full.run("cp", ":tree", ":other", status=20).errors
 
 
 def test_what_is_selected(full: Shell) -> None:

@@ -74,7 +74,7 @@ def test_lists(full: Shell) -> None:
     assert full.run("ls").output == "a.txt\nb[1].csv\nd/\n"
     assert full.run("ls", "d").output == full.run("ls", "d/").output == "c.csv\ne/\n"
     assert full.run("ls", "-R", "d").output == "c.csv\ne/\ne/.hidden.csv\ne/f.csv\n"
-    assert full.run("ls", "a.txt", "d").output == "a.txt\nc.csv\ne/\n"
+    assert full.run("ls", "a.txt", "d").output == "a.txt\nd/c.csv\nd/e/\n"
     assert full.run("ls", "*.csv").output == "b[1].csv\n"
     assert full.run("ls", "d/**/*.csv").output == "d/c.csv\nd/e/f.csv\n"
     assert full.run("ls", "**/.h*").output == "d/e/.hidden.csv\n"
@@ -105,7 +105,7 @@ def test_directories(full: Shell) -> None:
     full.run("mkdir", "new")
     full.run("mkdir", "new", status=20)
     full.run("mkdir", "-p", "new", "new/x/y")
-    full.run("mkdir", "lost/x", status=4)
+    assert "-p makes it" in full.run("mkdir", "lost/x", status=4).errors
     assert (full.root / "new" / "x" / "y").is_dir()
     full.run("rm", "new", status=20)
     full.run("rm", "-r", "new/", "d")
@@ -122,6 +122,12 @@ def test_changes(full: Shell) -> None:
     full.run("mv", "--replace", "a.txt", "d/c.csv")
     assert (full.root / "d" / "c.csv").read_bytes() == b"a.txt"
     full.run("mv", "--if-match", "wrong", "d/c.csv", "x", status=20)
+    full.run("mv", "d/c.csv", "d/e/")
+    assert (full.root / "d" / "e" / "c.csv").read_bytes() == b"a.txt"
+    assert (
+        "directory of lost/x is missing" in full.run("mv", "d/e/c.csv", "lost/x", status=4).errors
+    )
+    assert "missing: not found" in full.run("mv", "missing", "lost/x", status=4).errors
 
 
 def test_digests(full: Shell) -> None:
@@ -222,6 +228,10 @@ def test_copies(full: Shell) -> None:
     full.run("cp", ":new/x", "copy")
     full.run("cp", ":new/?", ":d/")
     full.run("cp", "--no-clobber", ":new/x", ":new/y", status=20)
+    assert "--parents makes it" in full.run("cp", ":new/x", ":lost/x", status=4).errors
+    full.run("cp", "--parents", ":new/x", ":made/of/x")
+    assert (full.root / "made" / "of" / "x").read_bytes() == b"x"
+    full.run("rm", "-r", "made")
     assert list_names(full.root)[-3:] == ["x", "y", "z"]
     assert list_names(full.root / "d") == ["c.csv", "e", "x", "y"]
     assert list_names(full.directory / "here") == ["c.csv", "x"]

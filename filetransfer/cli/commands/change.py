@@ -9,6 +9,7 @@ from filetransfer.cli.console import printable
 from filetransfer.cli.invocation import Invocation, Work
 from filetransfer.cli.names_completion import NameType
 from filetransfer.cli.options import TRANSFER, option
+from filetransfer.errors import NotFound
 
 
 @click.command(
@@ -16,6 +17,7 @@ from filetransfer.cli.options import TRANSFER, option
     short_help="Give a file on the server another name; also: mv.",
     examples=[
         "ft-client change draft.txt final.txt",
+        "ft-client mv draft.txt archive/",
         "ft-client change --replace new.db current.db",
     ],
     params=[TRANSFER["if_match"]],
@@ -27,16 +29,24 @@ from filetransfer.cli.options import TRANSFER, option
 def change(invocation: Invocation, old: str, new: str, replace: bool, if_match: str | None) -> int:
     """Give the file OLD on the server the name NEW. Another file of that name is kept.
 
+    A NEW that ends with a slash is a directory that the file gets into, under the name it has.
+
     When the connection is lost before the answer, the server is asked what became of it, and it is
     never done again blindly: where that stays in doubt, the message says so, and the exit status is
     5.
     """
+    name = new + old.rpartition("/")[2] if new.endswith("/") else new
 
     async def change_one(work: Work) -> None:
-        etag = await work.session.change(old, new, replace=replace, if_match=if_match)
+        try:
+            etag = await work.session.change(old, name, replace=replace, if_match=if_match)
+        except NotFound as refusal:
+            from filetransfer.cli.moving import find_missing
+
+            raise await find_missing(work, refusal, old, name, "mkdir") from refusal
         work.console.note(
-            f"{printable(old)} is now {printable(new)}",
-            {"action": "change", "subject": old, "target": new, "etag": etag},
+            f"{printable(old)} is now {printable(name)}",
+            {"action": "change", "subject": old, "target": name, "etag": etag},
         )
 
     async def act(work: Work) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
         "ft-client cp ':2024/*.csv' figures",
         "ft-client cp -rp photos :backup/",
         "ft-client cp work:notes.txt work:notes.old",
+        "ft-client cp -r :photos :archive/",
     ],
     params=[
         TRANSFER["include"],
@@ -65,7 +65,8 @@ def cp(
     What begins with a colon is on the server, and what begins with the name of a profile and a
     colon is on the server of that profile; all else is here (a local name with a colon in it is
     written ./a:b). Several sources need a directory as TARGET: one that exists here, or a name
-    with a slash at its end on the server. A copy on the server moves no octets.
+    with a slash at its end on the server. What is copied on the server is not fetched, and keeps
+    neither its time nor its mode.
     """
     *sources, target = [parse_location(each) for each in locations]
     paths = [each.path for each in sources]
@@ -75,7 +76,7 @@ def cp(
     async def act(work: Work) -> int:
         from filetransfer.cli.moving import Getting, Putting, copy_files, get_files, put_files
         from filetransfer.cli.transfers import transfer_matching
-        from filetransfer.cli.trees import Recursion, get_trees, put_trees
+        from filetransfer.cli.trees import Recursion, copy_trees, get_trees, put_trees
         from filetransfer.client.selection import Selection
 
         recursion = Recursion(Selection(include, exclude), follow, connections)
@@ -89,7 +90,9 @@ def cp(
         async def copy_found(found: list[str]) -> int:
             if target.is_remote:
                 pairs = _pair_remote(found, target, into)
-                return await copy_files(work, pairs, replace=not no_clobber)
+                if recursive:
+                    return await copy_trees(work, pairs, recursion, not no_clobber, parents)
+                return await copy_files(work, pairs, replace=not no_clobber, parents=parents)
             try:
                 pairs = _pair_local(found, target.path)
             except ValueError as error:
@@ -117,15 +120,13 @@ def _check_usage(
     if target.is_remote and not into and len(sources) > 1:
         raise click.UsageError(f"there are several sources: is it {target}/, with a slash?")
 
-    if recursive and sources[0].is_remote and target.is_remote:
-        raise click.UsageError("a directory cannot be copied on the server: its files can")
-
 
 def _pair_remote(paths: Sequence[str], target: Location, into: bool) -> list[Pair]:
     if not into:
         return [(path, target.path) for path in paths]
-    prefix = f"{target.path}/" if target.path else ""
-    return [(path, prefix + os.path.basename(path.rstrip("/"))) for path in paths]
+    from filetransfer.cli.moving import choose_name
+
+    return [(path, "/".join(filter(None, (target.path, choose_name(path))))) for path in paths]
 
 
 def _pair_local(names: Sequence[str], target: str) -> list[Pair]:

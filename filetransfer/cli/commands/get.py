@@ -67,7 +67,7 @@ def get(
     no_resume: bool,
     durability: Durability,
 ) -> int:
-    """Fetch each NAME from the server into the current directory, under its last component.
+    """Fetch each NAME from the server into the current directory: 2024/map.png as map.png.
 
     A local file appears whole or not at all, and replaces what had its name. A pattern stands for
     all files that it matches: *, ? and [...] for characters, ** for any number of directories. A

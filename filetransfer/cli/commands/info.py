@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,7 @@ from filetransfer.cli.client_command import ClientCommand
 from filetransfer.cli.console import printable
 from filetransfer.cli.invocation import Invocation, Work
 from filetransfer.cli.promises import FEATURES, is_promised
+from filetransfer.errors import Unsupported
 
 if TYPE_CHECKING:
     from filetransfer.client import ServerInfo
@@ -60,7 +62,9 @@ async def _measure(work: Work) -> float:
     times = []
     for _ in range(_TRIPS):
         began_at = time.perf_counter()
-        await work.session.help()
+        with suppress(Unsupported):
+            # Servers older than HELP say so, and that takes as long.
+            await work.session.help()
         times.append(time.perf_counter() - began_at)
     return min(times)
 

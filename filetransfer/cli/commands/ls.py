@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 def ls(invocation: Invocation, names: tuple[str, ...], long: bool, recursive: bool) -> int:
     """List the directory NAME on the server, or the root; or what a pattern stands for.
 
-    A directory's name is shown with a slash behind it. In a pattern, *, ? and [...] stand for
-    characters, and ** for any number of directories; it needs quotes, or the shell expands it.
+    A directory's name is shown with a slash behind it. With several names, whole paths are shown.
+    In a pattern, *, ? and [...] stand for characters, and ** for any number of directories; it
+    needs quotes, or the shell expands it.
     """
 
     def show(work: Work, entry: Entry, directory: str) -> None:
@@ -45,7 +46,7 @@ def ls(invocation: Invocation, names: tuple[str, ...], long: bool, recursive: bo
 
         directory = name.rstrip("/")
         async for entry, base in list_name(work.session, directory, recursive=recursive):
-            show(work, entry, base)
+            show(work, entry, base if len(names) < 2 else "")
 
     async def act(work: Work) -> int:
         from filetransfer.cli.transfers import transfer_all

@@ -9,6 +9,7 @@ from filetransfer.cli.console import printable
 from filetransfer.cli.invocation import Invocation, Work
 from filetransfer.cli.names_completion import NameType
 from filetransfer.cli.options import option
+from filetransfer.errors import NotFound
 
 
 @click.command(
@@ -31,7 +32,11 @@ def mkdir(invocation: Invocation, names: tuple[str, ...], parents: bool) -> int:
     """Make each directory NAME on the server."""
 
     async def make_one(work: Work, name: str) -> None:
-        await work.session.make_directory(name.rstrip("/"), parents=parents)
+        try:
+            await work.session.make_directory(name.rstrip("/"), parents=parents)
+        except NotFound as refusal:
+            text = f"the directory that it is in is missing on {work.session.server}; -p makes it"
+            raise NotFound(text, about="to") from refusal
         work.console.note(f"{printable(name)} made", {"action": "mkdir", "subject": name})
 
     async def act(work: Work) -> int:

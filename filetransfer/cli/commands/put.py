@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from filetransfer.cli.client_command import ClientCommand
@@ -55,10 +53,11 @@ def put(
     if_match: str | None,
     no_resume: bool,
 ) -> int:
-    """Store each FILE on the server, under its last component.
+    """Store each FILE on the server, under its own name: figures/map.png as map.png.
 
     A file of that name on the server is replaced, whole and at once. - is standard input, followed
-    by the NAME to store it under. With -r, a directory keeps its name, and --as gives it another.
+    by the NAME to store it under. With -r, a directory keeps its name, and --as gives it another;
+    of . the contents are stored.
     """
     files = (*files, *files_from)
     if not files:
@@ -72,9 +71,12 @@ def put(
         raise click.UsageError("--if-match is of one file; there are several")
     if name is None and STANDARD_INPUT in files:
         raise click.UsageError("standard input has no name: say one behind it")
-    names = [name if name is not None else os.path.basename(file.rstrip("/")) for file in files]
+    from filetransfer.cli.moving import Putting, choose_name, put_files
+
+    names = [name if name is not None else choose_name(file) for file in files]
     _refuse_twins(files, names)
-    from filetransfer.cli.moving import Putting, put_files
+    if "" in names and not recursive:
+        raise click.UsageError(f"{files[names.index('')]!r} is a directory: -r sends all in it")
 
     pairs = list(zip(files, names, strict=True))
     putting = Putting(preserve, parents, no_clobber, if_match, resume=not no_resume)

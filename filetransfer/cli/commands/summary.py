@@ -37,14 +37,18 @@ _LABELS = {
     ],
 )
 @click.argument("name", type=NameType())
-@option("--column", help="Look at one column only: its number, from 1, or its name in the header.")
+@option(
+    "--column",
+    metavar="COLUMN",
+    help="Look at one column only: its number, from 1, or its name in the header.",
+)
 @option("--delimiter", metavar="CHARACTER", help=r"What is between columns; \t is a tab.")
 @option(
     "--skip",
     type=CountType(),
     metavar="N",
     default=0,
-    help="Leave out so many lines at the beginning.",
+    help="Leave out N lines at the beginning.",
 )
 @click.pass_obj
 def summary(

@@ -36,16 +36,20 @@ if TYPE_CHECKING:
     ],
 )
 @click.argument("locations", metavar="SOURCE TARGET", nargs=2, required=True, type=LocationType())
-@option("--checksum", is_flag=True, help="Compare digests, rather than times of modification.")
-@option("--check", is_flag=True, help="Compare only: each difference is told, the status is 21.")
-@option("--delete", is_flag=True, help="Delete in TARGET what SOURCE has not.")
+@option("--checksum", is_flag=True, help="Compare checksums rather than times.")
+@option(
+    "--check",
+    is_flag=True,
+    help="Only compare: show each difference; the exit status is 21 if there is one.",
+)
+@option("--delete", is_flag=True, help="Delete what is in TARGET and not in SOURCE.")
 @option(
     "--max-delete",
     type=CountType(),
     metavar="N",
-    help="With more than N files to delete, do nothing at all; the status is 25.",
+    help="Do nothing at all if more than N files would be deleted; the exit status is 25.",
 )
-@option("-n", "--dry-run", is_flag=True, help="Show what would be done.")
+@option("-n", "--dry-run", is_flag=True, help="Only show what would be done.")
 @click.pass_obj
 def sync(
     invocation: Invocation,
@@ -63,17 +67,18 @@ def sync(
     max_delete: int | None,
     dry_run: bool,
 ) -> int:
-    """Make the directory TARGET as the directory SOURCE is, one of which is on the server.
+    """Make the directory TARGET the same as the directory SOURCE; one of them is on the server.
 
     What is on the server begins with a colon, or with the name of a profile and a colon. Files are
-    sent that are missing in TARGET, or whose size or time of modification differs; times are kept,
-    and with -p modes. Nothing is deleted unless --delete is given, and nothing at all is done when
-    SOURCE holds no file. What --exclude leaves out is neither sent nor deleted.
+    sent that are missing in TARGET, or have another size or time of modification there; times are
+    kept, and with -p permissions, too. Nothing is deleted unless --delete is given, and nothing at
+    all is done when SOURCE holds no file. What --exclude leaves out is neither sent nor deleted.
     """
     source, target = (parse_location(each) for each in locations)
-    if source.is_remote == target.is_remote:
-        where = "on the server" if source.is_remote else "here"
-        raise click.UsageError(f"both are {where}: one of them begins with a colon, please")
+    if source.is_remote and target.is_remote:
+        raise click.UsageError("both are on the server: one of them has to be here (see cp -r)")
+    if not source.is_remote and not target.is_remote:
+        raise click.UsageError("both are here: what is on the server begins with a colon")
 
     async def act(work: Work) -> int:
         from filetransfer.cli.syncing import show_plan, sync_trees
