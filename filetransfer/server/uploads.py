@@ -56,7 +56,7 @@ def put(exchange: Exchange, request: Put) -> Answer:
     limit = exchange.protocol.factory.limits.max_upload_octets
     if limit is not None and size > limit:
         raise TooLarge(TOO_LARGE)
-    exchange.protocol.factory.store.check_upload(path, size)
+    exchange.protocol.factory.store.check_writable()
     terms = _find_terms(request)
     if request.upload is not None:
         _check_resumable(request)

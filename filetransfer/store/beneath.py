@@ -79,7 +79,9 @@ class Root(HeldDirectory):
     def __init__(self, path: str | os.PathLike[str], open_beneath: Opener | None = None) -> None:
         super().__init__(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         self._open_beneath = open_beneath or choose_opener(self._descriptor)
-        self._can_open_cached = self._open_beneath is open_by_kernel
+        self._can_open_cached = self._open_beneath is open_by_kernel and calls.is_local(
+            self._descriptor
+        )
 
     def open(self, path: str, flags: int) -> int:
         """Open what is under ``path``; nothing is created.

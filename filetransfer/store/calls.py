@@ -4,7 +4,7 @@
     renameat2          Linux 3.15, glibc 2.28; where it or the file system's support is missing, link and unlink
     sync_file_range    only to write out, never to rely on
     syncfs             only for what an earlier run may have left unsynced
-    fstatfs            only to recognise a file system that lives in memory
+    fstatfs            only to recognise what kind of file system it is
 
 All through ctypes, which releases the interpreter's lock during the call.
 """
@@ -34,6 +34,8 @@ _SYNC_FILE_RANGE_WRITE = 2
 _SYNC_FILE_RANGE_ALL = 7
 # include/uapi/linux/magic.h: TMPFS_MAGIC, RAMFS_MAGIC
 _MEMORY_FILE_SYSTEMS = (0x01021994, 0x858458F6)
+# The same: EXT4, XFS, BTRFS, F2FS, BCACHEFS; and OpenZFS's include/sys/fs/zfs.h
+_DISK_FILE_SYSTEMS = (0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0xCA451A4E, 0x2FC12FC1)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -184,9 +186,22 @@ def sync_file_system(descriptor: int) -> None:
 
 def is_in_memory(descriptor: int) -> bool:
     """Tell whether a file lies on tmpfs or ramfs, where reading never waits for a disk."""
+    return _find_file_system(descriptor) in _MEMORY_FILE_SYSTEMS
+
+
+def is_local(descriptor: int) -> bool:
+    """Tell whether a file that is in the caches of this machine is opened without waiting for anybody.
+
+    Where the kernel asks a server to open a file (NFS, SMB, FUSE), it asks though the whole path is cached, and
+    RESOLVE_CACHED does not keep it from that. What is not known is taken for such.
+    """
+    return _find_file_system(descriptor) in (*_MEMORY_FILE_SYSTEMS, *_DISK_FILE_SYSTEMS)
+
+
+def _find_file_system(descriptor: int) -> int | None:
+    """Give the kernel's number of a file's kind of file system; None if it cannot be had."""
     # f_type comes first, and is a long on every 64-bit Linux but s390x; the rest of struct statfs is not read.
     block = ctypes.create_string_buffer(512)
     if _libc.fstatfs(descriptor, block) != 0:
-        return False
-    file_system: int = ctypes.c_ulong.from_buffer(block).value
-    return file_system in _MEMORY_FILE_SYSTEMS
+        return None
+    return ctypes.c_ulong.from_buffer(block).value

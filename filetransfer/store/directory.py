@@ -197,10 +197,9 @@ class DirectoryStore:
             source.close()
         return upload
 
-    def check_upload(self, path: Path, size: int) -> None:
-        """See :meth:`Store.check_upload <filetransfer.store.interface.Store.check_upload>`."""
+    def check_writable(self) -> None:
+        """See :meth:`Store.check_writable <filetransfer.store.interface.Store.check_writable>`."""
         check_writable(self._storage)
-        self._parts.space.check(size)
 
     def stat_upload(
         self, token: bytes, identity: str, number: int = 0

@@ -447,8 +447,8 @@ class Store(Protocol):
             NoSpace: there is no room. NotPermitted: the store is read-only.
         """
 
-    def check_upload(self, path: Path, size: int) -> None:
-        """Refuse now, as :meth:`open_upload` would, what can be known without blocking (read-only, a hopeless size)."""
+    def check_writable(self) -> None:
+        """Refuse now what every change would be refused for; never blocks. Raises NotPermitted: it is read-only."""
 
     def stat_upload(
         self, token: bytes, identity: str, number: int = 0

@@ -83,13 +83,13 @@ class Space:
         self._moving: set[Claim] = set()
         self._credit = 0
 
-    def check(self, size: int) -> None:
-        """Refuse a size, in octets, that there is no room for. Raises NoSpace, or Internal from ``statvfs``."""
-        with self._lock:
-            self._take(size)
-
     def claim(self, size: int) -> Claim:
-        """Check a size and give the claim to it. Raises as :meth:`check`."""
+        """Give the claim to a size, in octets; may block.
+
+        Raises:
+            NoSpace: there is no room for it.
+            Internal: from ``statvfs``.
+        """
         with self._lock:
             self._take(size)
         return Claim(self, size)
@@ -100,7 +100,7 @@ class Space:
         return status.f_bavail * status.f_frsize
 
     def set_aside(self, claim: Claim) -> None:
-        """Set the next octets of an upload aside. Raises as :meth:`check`."""
+        """Set the next octets of an upload aside. Raises as :meth:`claim`."""
         with self._lock:
             # While it is weighed anew, what it already has must not count against it.
             self._moving.discard(claim)

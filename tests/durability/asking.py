@@ -26,7 +26,13 @@ class Client:
 
     def get(self, name: str) -> bytes:
         """Give what is in the file."""
+        self.begin_get(name)
+        return self.end_get(name)
+
+    def begin_get(self, name: str) -> None:
         self.connection.sendall(bytes([0x20 | len(name)]) + name.encode())
+
+    def end_get(self, name: str) -> bytes:
         head = self._receive(1 + len(name) + 4)
         assert head[0] == 0x20 | len(name), head
         return self._receive(int.from_bytes(head[-4:]))
@@ -36,9 +42,13 @@ class Client:
         self.connection.sendall(b"\x80")
         return self._receive(self._receive(1)[0] & 0x1F)
 
+    def hear(self) -> bytes:
+        """Give one octet."""
+        return self._receive(1)
+
     def _ask(self, octets: bytes) -> bytes:
         self.connection.sendall(octets)
-        return self._receive(1)
+        return self.hear()
 
     def _receive(self, count: int) -> bytes:
         octets = b""

@@ -17,6 +17,7 @@ import images
 import pytest
 from asking import DONE, Client, connect
 from daemons import DaemonProcess, run_daemon
+from uploads import encode_change, encode_put
 
 COLD = Random(1).randbytes(8_000_000)
 SMALL = b"in memory"
@@ -78,3 +79,29 @@ def test_a_disk_that_hangs_stops_only_who_needs_it(tmp_path: Path) -> None:
         assert fetched == COLD
         assert answers == [DONE, DONE]
         assert bystander.get("other") == SMALL
+
+
+@pytest.mark.needs_root("mount")
+def test_a_server_of_files_that_hangs_stops_nobody_else(tmp_path: Path) -> None:
+    # Here the kernel asks somebody for every open, cached or not, as it does with NFS.
+    root = tmp_path / "root"
+    with (
+        forgetful.record(root, tmp_path / "log") as disk,
+        run_daemon(root) as daemon,
+        ExitStack() as opened,
+    ):
+        bystander, *clients = (opened.enter_context(connect(daemon)) for _ in range(5))
+        for name in ("small", "old"):
+            assert clients[0].put(name, SMALL) == DONE
+        # The kernel knows the path now.
+        assert clients[0].get("small") == SMALL
+        with disk.hang():
+            # Sent before the bystander asks, and so begun before he is answered.
+            clients[0].begin_get("small")
+            clients[1].connection.sendall(encode_put("new", SMALL))
+            clients[2].connection.sendall(encode_put("large", COLD[:200_000]))
+            clients[3].connection.sendall(encode_change("old", "other"))
+            for _ in range(20):
+                assert bystander.ask_help().startswith(b"bye")
+        assert clients[0].end_get("small") == SMALL
+        assert [client.hear() for client in clients[1:]] == [DONE, DONE, DONE]

@@ -188,8 +188,8 @@ class MemoryStore:
     def open_cached_download(self, path: Path) -> MemoryDownload | None:
         return self.open_download(path) if self.is_cached else None
 
-    def check_upload(self, path: Path, size: int) -> None:
-        self.fail("check_upload")
+    def check_writable(self) -> None:
+        self.fail("check_writable")
 
     def open_upload(self, path: Path, size: int, resumption: object, terms: Terms) -> MemoryUpload:
         self.fail("open_upload")

@@ -31,7 +31,7 @@ class Bug(Exception):
 @pytest.mark.parametrize(
     ("octets", "call", "reply"),
     [
-        (put("a", b"1"), "check_upload", REFUSED),
+        (put("a", b"1"), "check_writable", REFUSED),
         (put("a", BULK), "open_upload", REFUSED),
         (put("a", BULK), "write", REFUSED),
         (put("a", BULK), "prepare", REFUSED),
@@ -142,7 +142,7 @@ def test_nothing_of_the_server_is_told_to_the_peer(rig: Rig) -> None:
     """Version 1 has an octet for each refusal, whatever its message is."""
     rig.store.files = {"file": b"1"}
     peer = rig.connect()
-    for call, octets in [("check_upload", put("a", b"1")), ("open_download", get("file"))]:
+    for call, octets in [("check_writable", put("a", b"1")), ("open_download", get("file"))]:
         rig.store.failures[call] = Internal("/srv/secret is broken")
         peer.send(octets)
     rig.finish()

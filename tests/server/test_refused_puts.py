@@ -42,7 +42,7 @@ def test_name_that_may_not_be(rig: Rig, name: str, body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"", SMALL, BULK], ids=["empty", "small", "bulk"])
 @pytest.mark.parametrize("refusal", [NotPermitted("read-only"), NoSpace("no space")])
 def test_refused_at_once(rig: Rig, refusal: Exception, body: bytes) -> None:
-    rig.store.failures["check_upload"] = refusal
+    rig.store.failures["check_writable"] = refusal
     assert_one_refusal(rig, "a", body)
 
 
@@ -125,7 +125,7 @@ def test_a_name_without_octets_is_refused_without_a_size(rig: Rig) -> None:
 
 
 def test_refusals_are_logged_with_their_reason(rig: Rig, log: Log) -> None:
-    rig.store.failures["check_upload"] = NoSpace("no space left")
+    rig.store.failures["check_writable"] = NoSpace("no space left")
     peer = rig.connect()
     peer.send(put("a", b"1"))
     [line] = log.lines

@@ -99,8 +99,16 @@ def test_memory_is_known_as_such(directory: str, *, is_memory: bool) -> None:
     os.close(descriptor)
 
 
+@pytest.mark.parametrize(("directory", "is_local"), [("/dev/shm", True), ("/proc", False)])
+def test_what_is_local_is_known_as_such(directory: str, *, is_local: bool) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    assert calls.is_local(descriptor) is is_local
+    os.close(descriptor)
+
+
 def test_of_no_descriptor_nothing_is_known() -> None:
     assert calls.is_in_memory(-1) is False
+    assert calls.is_local(-1) is False
 
 
 def test_a_file_system_is_brought_to_stable_storage(tmp_path: LocalPath) -> None:

@@ -100,10 +100,6 @@ def get_cached(rig: Rig) -> None:
             download.close()
 
 
-def check(rig: Rig) -> None:
-    rig.store.check_upload(Path("new"), 2**30)
-
-
 def _raise(refusal: RequestRefused | None) -> None:
     if refusal is not None:
         raise refusal
@@ -123,7 +119,6 @@ SCENARIOS = [
     digest,
     get,
     get_cached,
-    check,
 ]
 
 

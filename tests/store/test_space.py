@@ -44,9 +44,9 @@ def space(disk: Disk) -> Space:
 def test_the_reserve_is_not_given_away(space: Space, disk: Disk) -> None:
     disk.free = 1024 * MIB
     reserve = int(10 * 1024 * MIB * 0.01)
-    space.check(1024 * MIB - reserve)
+    space.claim(1024 * MIB - reserve)
     with pytest.raises(NoSpace):
-        space.check(1024 * MIB - reserve + 1)
+        space.claim(1024 * MIB - reserve + 1)
 
 
 def test_silent_claims_block_nobody(space: Space) -> None:
@@ -63,22 +63,22 @@ def test_what_moves_is_set_aside_and_given_back(space: Space, disk: Disk) -> Non
     for claim in claims:
         claim.move(1)
     left = room - 4 * SET_ASIDE
-    space.check(left)
+    space.claim(left)
     with pytest.raises(NoSpace):
-        space.check(left + 1)
+        space.claim(left + 1)
     # What has come is no longer set aside: statvfs tells of it.
     claims[0].move(SET_ASIDE)
     left += SET_ASIDE
-    space.check(left)
+    space.claim(left)
     with pytest.raises(NoSpace):
-        space.check(left + 1)
+        space.claim(left + 1)
     # What was set aside for an upload that is over is free again.
     claims[1].release()
     claims[1].release()
     left += SET_ASIDE
-    space.check(left)
+    space.claim(left)
     with pytest.raises(NoSpace):
-        space.check(left + 1)
+        space.claim(left + 1)
 
 
 def test_an_upload_stops_when_others_took_the_room(space: Space, disk: Disk) -> None:
@@ -102,16 +102,14 @@ def test_no_more_is_set_aside_than_was_claimed(space: Space, disk: Disk) -> None
 
 def test_many_small_files_cost_few_looks(space: Space, disk: Disk) -> None:
     for _ in range(1000):
-        space.check(4096)
+        space.claim(4096)
     assert disk.looks <= 2
 
 
 class TestInAStore:
     def test_a_hopeless_claim_is_refused_and_leaves_nothing(self, plain_rig: Rig) -> None:
-        size = 2**62
-        for begin in (plain_rig.store.check_upload, plain_rig.store.open_upload):
-            with pytest.raises(NoSpace):
-                begin(Path("f"), size)
+        with pytest.raises(NoSpace):
+            plain_rig.store.open_upload(Path("f"), 2**62)
         assert plain_rig.list_parts() == []
 
     def test_a_claim_allocates_nothing(self, plain_rig: Rig) -> None:
