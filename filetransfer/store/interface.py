@@ -70,11 +70,14 @@ class Upload(Protocol):
     Attributes:
         path: where it will be published.
         received: octets in it so far, >= 0.
+        undigested: how many of them :meth:`digest_behind` has before it, >= 0.
     """
 
     path: Path
     received: int
 
+    @property
+    def undigested(self) -> int: ...
     def fileno(self) -> int:
         """Give the open descriptor, for a route that moves octets into it itself, at offset ``received``."""
 

@@ -85,6 +85,11 @@ class FileUpload:
         """Give the open descriptor: octets go to offset ``received``, then :meth:`advance`. -1 when it is over."""
         return self._descriptor
 
+    @property
+    def undigested(self) -> int:
+        """How many octets :meth:`digest_behind` has before it, >= 0."""
+        return self.received - self._digested
+
     def write(self, octets: bytes | bytearray | memoryview) -> None:
         """Append octets.
 
@@ -121,7 +126,7 @@ class FileUpload:
         Raises:
             RequestRefused: a failed read, or octets that are not there; the caller aborts the upload.
         """
-        behind = self.received - self._digested
+        behind = self.undigested
         if behind <= 0:
             return
         buffer = memoryview(bytearray(min(WINDOW, behind)))
@@ -133,7 +138,7 @@ class FileUpload:
                 raise refusal_from_os_error(error) from error
             if count == 0:
                 raise Internal("the server lost octets of the file")
-            behind = self.received - self._digested
+            behind = self.undigested
 
     def _take(self, octets: bytes | bytearray | memoryview) -> None:
         """Digest the next octets."""

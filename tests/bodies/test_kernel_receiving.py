@@ -31,8 +31,13 @@ class Part:
         self._descriptor = descriptor
         self.received = 0
         self.digested = 0
+        self.times_digested = 0
         self.digest = start_digest()
         self.copied = 0
+
+    @property
+    def undigested(self) -> int:
+        return self.received - self.digested
 
     def fileno(self) -> int:
         return self._descriptor
@@ -45,6 +50,7 @@ class Part:
         self.received += count
 
     def digest_behind(self) -> None:
+        self.times_digested += 1
         while self.digested < self.received:
             octets = os.pread(self._descriptor, self.received - self.digested, self.digested)
             self.digest.update(octets)
@@ -202,6 +208,27 @@ def test_each_long_run_goes_by_the_kernel(sizes: tuple[int, ...], most_copied: i
     test()
 
 
+@pytest.mark.parametrize(("seconds", "least"), [(3600.0, 3), (0.0, 15)])
+def test_short_runs_are_digested_while_they_come(seconds: float, least: int) -> None:
+    """Each may be less than is worth it: at the end, all of them would be read again, and none be on record."""
+
+    @over_loopback
+    async def test(loop: Loopback) -> None:
+        part = Part(loop.make_file())
+        receiver = Receiver(part)
+        receiver.connection = v2.ServerCodec()
+        near, far = await loop.connect(receiver)
+        with mock.patch.object(kernel, "SLOW_DIGEST_SECONDS", seconds):
+            far.transport.write(say_in_chunks(*[1024 * 1024] * 20))
+            await all_asked(near, Put, *[BodyRun] * 21, BodyEnd)
+            await near.results[0]
+        assert part.times_digested >= least
+        part.digest_behind()
+        assert part.digest.digest() == digest(BODY)
+
+    test()
+
+
 def digest(octets: bytes) -> bytes:
     running = start_digest()
     running.update(octets)
@@ -209,6 +236,7 @@ def digest(octets: bytes) -> bytes:
 
 
 @mock.patch.object(kernel, "DIGEST_OCTETS", 1)
+@mock.patch.object(kernel, "SLOW_DIGEST_OCTETS", 1)
 @over_loopback
 async def test_most_of_it_is_digested_when_the_last_octet_comes(loop: Loopback) -> None:
     part = Part(loop.make_file())

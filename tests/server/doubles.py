@@ -126,6 +126,10 @@ class MemoryUpload:
     def received(self) -> int:
         return len(self.octets)
 
+    @property
+    def undigested(self) -> int:
+        raise AssertionError("nothing else moves octets")
+
     def fileno(self) -> int:
         raise AssertionError("no descriptor is needed to receive from a peer in memory")
 
