@@ -86,6 +86,15 @@ class Connector:
         self._tries = tries
         self._versions = versions
         self._has_greeted = False
+        self._tries_to_greet = 1
+
+    def expect_greeting(self) -> None:
+        """Take note that the server greeted an earlier run of the program.
+
+        If it does not now, it may be about to come back, behind a proxy that takes its connections: only after all
+        tries is it taken for an old one, for which what was begun would begin afresh.
+        """
+        self._tries_to_greet = self._tries
 
     async def connect(self, make_protocol: MakeProtocol) -> ClientProtocol:
         """Give a protocol that is connected, and to which requests can be given.
@@ -103,9 +112,13 @@ class Connector:
                 self._has_greeted = self._has_greeted or protocol.connection.has_greeting
                 return protocol
             except ReconnectInVersion1 as reason:
-                self._versions = (1,)
-                self.note = f"{reason}: going on in version 1, without digests"
-                continue
+                failures += 1
+                if failures >= self._tries_to_greet:
+                    failures = 0
+                    self._versions = (1,)
+                    self.note = f"{reason}: going on in version 1, without digests"
+                    continue
+                wait_seconds = choose_wait(failures)
             except ConnectTimeout:
                 raise
             except (ConnectFailed, Busy, ShuttingDown) as failed:

@@ -19,7 +19,7 @@ from typing import cast
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThread
 
-from filetransfer.client.connecting import choose_wait, sleep
+from filetransfer.client.connecting import Connector, choose_wait, sleep
 from filetransfer.client.conversation import Conversation
 from filetransfer.client.destinations import PathDestination
 from filetransfer.client.exchanges import (
@@ -84,6 +84,7 @@ class Recovery:
 
     Attributes:
         conversation: with the server.
+        connector: makes its connections.
         clock: for waits.
         journal: remembers transfers for later runs.
         server: what the journal calls the server.
@@ -91,10 +92,18 @@ class Recovery:
     """
 
     conversation: Conversation
+    connector: Connector
     clock: IReactorTime
     journal: Journal
     server: str
     tries: int
+
+    def was_begun(self, kind: type[UploadEntry | DownloadEntry], *names: str) -> bool:
+        """Tell whether an earlier run has begun a transfer; if so, more is expected of the server."""
+        has_entry = self.journal.has(kind, *names)
+        if has_entry:
+            self.connector.expect_greeting()
+        return has_entry
 
 
 class _Rest:
@@ -277,7 +286,7 @@ class ResumableDownload:
 
     async def run(self) -> Transferred:
         """Fetch the file. Raises as :meth:`filetransfer.client.session.Session.get`."""
-        if self._recovery.journal.has(DownloadEntry, *self._names):
+        if self._recovery.was_begun(DownloadEntry, *self._names):
             self._found = await deferToThread(self._find)
         while True:
             exchange = GetExchange(

@@ -38,7 +38,7 @@ from filetransfer.client.exchanges import (
     PutExchange,
     Transferred,
 )
-from filetransfer.client.journal import Journal
+from filetransfer.client.journal import Journal, UploadEntry
 from filetransfer.client.known import find_state_directory
 from filetransfer.client.patience import ask_patiently
 from filetransfer.client.protocol import ServerInfo
@@ -139,7 +139,7 @@ class Session:
             connector, clock, timeout_seconds=timeout_seconds, tries=tries
         )
         journal = Journal(find_state_directory())
-        self._recovery = Recovery(self._conversation, clock, journal, self.server, tries)
+        self._recovery = Recovery(self._conversation, connector, clock, journal, self.server, tries)
 
     async def __aenter__(self) -> Session:
         await self.open()
@@ -237,9 +237,12 @@ class Session:
         )
         source = await self._find_source(local)
         try:
-            if resume and isinstance(source, PathSource) and await self._can_resume(source):
-                path = os.path.abspath(source.path)
-                stored = await self._resume_put(path, request, preserve, progress)
+            if (
+                resume
+                and isinstance(source, PathSource)
+                and await self._can_resume(source, request)
+            ):
+                stored = await self._resume_put(source, request, preserve, progress)
             else:
                 stored = await self._conversation.submit(
                     PutExchange(source, request, preserve, progress)
@@ -252,15 +255,18 @@ class Session:
     def _has_feature(self, name: str) -> bool:
         return self.server_info is not None and name in self.server_info.features
 
-    async def _can_resume(self, source: PathSource) -> bool:
+    async def _can_resume(self, source: PathSource, request: Put) -> bool:
         if os.stat(source.path).st_size < MIN_OCTETS:
             return False
+        path = os.path.abspath(source.path)
+        self._recovery.was_begun(UploadEntry, self.server, request.path, path)
         await self._conversation.open()
         return self._has_feature(FEATURE)
 
     async def _resume_put(
-        self, path: str, request: Put, preserve: Preserve, progress: Progress | None
+        self, source: PathSource, request: Put, preserve: Preserve, progress: Progress | None
     ) -> Transferred:
+        path = os.path.abspath(source.path)
         return await ResumableUpload(self._recovery, path, request, preserve, progress).run()
 
     async def _find_source(self, local: LocalSource) -> Source:

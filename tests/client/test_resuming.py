@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client_rig import UNKNOWN, Rig, content
+from client_rig import TRIES, UNKNOWN, Rig, content
 from reactors import HeldThreads
 from scripted_server import ScriptedServer, digest_of
 from test_lost_connections import wait
@@ -206,6 +206,73 @@ def test_another_run_goes_on(
     again.done(OCTETS)
     later.turn()
     assert asked.result.offset == 1_048_576
+    later.end()
+
+
+def begin_upload(rig: Rig, server: ScriptedServer, place: Path) -> Any:
+    (place / "a").write_bytes(OCTETS)
+    return begin_put(rig, server, str(place / "a"))[0]
+
+
+def begin_download(rig: Rig, server: ScriptedServer, place: Path) -> Any:
+    return begin_get(rig, server, place / "a")
+
+
+BEGINNINGS = [begin_upload, begin_download]
+
+
+def ask_again(rig: Rig, begin: Any, place: Path) -> Any:
+    session = rig.session
+    return rig.ask(
+        session.put(place / "a", "a") if begin is begin_upload else session.get("a", place / "a")
+    )
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS)
+def test_another_run_that_finds_nobody_behind_a_proxy(
+    rig: Rig, server: ScriptedServer, tmp_path: Path, threads: HeldThreads, begin: Any
+) -> None:
+    begin(rig, server, tmp_path).cancel()
+    rig.end()
+    later = Rig(threads, (1, 2))
+    ask_again(later, begin, tmp_path)
+    # The server is being started: whoever takes its connections can only close them.
+    assert later.link.sent() == b"\xe0"
+    later.link.lose()
+    wait(later)
+    server = ScriptedServer(later.link)
+    later.turn()
+    (came,) = server.read()
+    if begin is begin_upload:
+        assert isinstance(came.request, Stat)
+    else:
+        assert isinstance(came.request, Get)
+        assert came.request.offset
+    later.end()
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS)
+def test_another_run_that_finds_an_old_server(
+    rig: Rig, server: ScriptedServer, tmp_path: Path, threads: HeldThreads, begin: Any
+) -> None:
+    begin(rig, server, tmp_path).cancel()
+    rig.end()
+    later = Rig(threads, (1, 2))
+    asked = ask_again(later, begin, tmp_path)
+    for _ in range(TRIES):
+        assert later.link.sent() == b"\xe0"
+        later.link.lose()
+        wait(later)
+    # That is what it says it is.
+    if begin is begin_upload:
+        assert later.link.sent() == b"\x01a" + SIZE.to_bytes(4, "big") + OCTETS
+        later.answer(b"\x00")
+    else:
+        assert later.link.sent() == b"\x21a"
+        later.answer(content("a", OCTETS))
+    later.turn()
+    assert asked.result.size == SIZE
+    assert "going on in version 1" in later.session.note
     later.end()
 
 
