@@ -7,6 +7,8 @@ import socket
 import threading
 from collections.abc import Sequence
 
+from running import DEADLINE_SECONDS
+
 
 class CuttingProxy:
     """Passes octets on.
@@ -29,13 +31,19 @@ class CuttingProxy:
         self._cuts = list(cuts)
         self._flip = flip
         self._from_client = 0
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
         self._listener.close()
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many octets have gone by."""
+        with self._lock:
+            has_passed = self._lock.wait_for(lambda: self.passed >= count, DEADLINE_SECONDS)
+        assert has_passed, f"{self.passed} octets of {count} have gone by"
 
     def _accept(self) -> None:
         while True:
@@ -48,6 +56,10 @@ class CuttingProxy:
             except OSError:
                 client.close()
                 continue
+            for end in (client, server):
+                # What waits here has gone by, and is lost with the connection: a network holds less than the 4 MiB
+                # that the kernel would give.
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
             budget = [self._cuts.pop(0) if self._cuts else 1 << 62]
             for source, target in ((client, server), (server, client)):
                 threading.Thread(
@@ -66,6 +78,7 @@ class CuttingProxy:
                     budget[0] -= len(octets)
                     is_cut = budget[0] <= 0
                     self.passed += len(octets)
+                    self._lock.notify_all()
                     if is_client:
                         place = self._flip - self._from_client
                         self._from_client += len(octets)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import random
-import signal
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 from cutting_proxy import CuttingProxy
@@ -23,51 +22,88 @@ AT_A_TIME = 5
 
 
 class Rig:
-    """A daemon that can be killed while transfers go on, and a proxy that counts what they send."""
+    """A daemon that can be killed while transfers go on.
+
+    Attributes:
+        passed: octets that were sent for the transfers that have ended.
+        killed_clients, killed_daemons: how many transfers were under way when their client, or the daemon, was killed.
+    """
 
     def __init__(self, directory: Path, seed: int) -> None:
         self.directory = directory
         self.chance = random.Random(seed)
         self.daemon = Daemon(directory)
         self.daemon.__enter__()
-        self.proxy = CuttingProxy(self.daemon.port)
+        self.passed = self.killed_clients = self.killed_daemons = 0
 
-    def kill_daemon(self) -> None:
-        """Kill it, and let another take its place."""
+    def close(self) -> None:
+        self.daemon.stop()
+
+    def move_some(self, first: int, *, is_upload: bool) -> None:
+        """Move a few files at a time; each client is killed once, and the daemon that they all have."""
+        with ThreadPoolExecutor(AT_A_TIME) as threads:
+            transfers = [
+                Transfer(self, first + which, is_upload=is_upload) for which in range(AT_A_TIME)
+            ]
+            running = [threads.submit(each.run, self._choose_moment()) for each in transfers]
+            self._kill_daemon(transfers)
+            for each in running:
+                each.result()
+        for transfer in transfers:
+            self.passed += transfer.proxy.passed
+            self.killed_clients += transfer.was_client_killed
+            transfer.close()
+
+    def _kill_daemon(self, transfers: list[Transfer]) -> None:
+        """Kill it when one of the transfers has come so far, and let another take its place."""
+        self.chance.choice(transfers).proxy.wait_for(self._choose_moment())
+        self.killed_daemons += sum(0 < each.proxy.passed < SIZE for each in transfers)
         self.daemon.kill()
         self.daemon = Daemon(self.directory)
         self.daemon.__enter__()
-        self.proxy.server = self.daemon.port
+        for each in transfers:
+            each.proxy.server = self.daemon.port
+
+    def _choose_moment(self) -> int:
+        return int(SIZE * self.chance.uniform(0.1, 0.9))
+
+
+class Transfer:
+    """One file on its way, through a proxy that counts what is sent for it."""
+
+    def __init__(self, rig: Rig, number: int, *, is_upload: bool) -> None:
+        self.was_client_killed = False
+        self.proxy = CuttingProxy(rig.daemon.port)
+        self._directory = rig.directory
+        self._octets = random.Random(number).randbytes(SIZE)
+        here, there = f"here{number}", f"there{number}"
+        places = [rig.directory / here, rig.daemon.root / there]
+        self._source, self._target = places if is_upload else places[::-1]
+        self._command = ["put", here, "--as", there] if is_upload else ["get", there, "-o", here]
+
+    def run(self, moment: int) -> None:
+        """Move it, with the client killed when so many octets have been sent."""
+        self._source.write_bytes(self._octets)
+        process = self._begin()
+        self.proxy.wait_for(moment)
+        self.was_client_killed = process.poll() is None
+        process.kill()
+        finish(process)
+        ran = finish(self._begin())
+        assert (ran.status, ran.output) == (0, ""), ran.errors
+        assert self._target.read_bytes() == self._octets
 
     def close(self) -> None:
         self.proxy.close()
-        self.daemon.stop()
+        self._source.unlink()
+        self._target.unlink()
 
-    def transfer(self, number: int, *, is_upload: bool) -> None:
-        """Move a file, with the client killed once."""
-        octets = random.Random(number).randbytes(SIZE)
-        here, there = f"here{number}", f"there{number}"
-        source = self.directory / here if is_upload else self.daemon.root / there
-        target = self.daemon.root / there if is_upload else self.directory / here
-        source.write_bytes(octets)
-        command = ["put", here, "--as", there] if is_upload else ["get", there, "-o", here]
-        process = self._begin(command)
-        # At a rate that is known, of a transfer that takes two seconds.
-        time.sleep(self.chance.uniform(0.3, 2.0))
-        process.send_signal(signal.SIGKILL)
-        finish(process)
-        ran = finish(self._begin(command))
-        assert (ran.status, ran.output) == (0, ""), ran.errors
-        assert target.read_bytes() == octets
-        source.unlink()
-        target.unlink()
-
-    def _begin(self, command: list[str]) -> object:
+    def _begin(self) -> Popen[bytes]:
         return begin(
-            *(*command, "--limit-rate", RATE, "--retry", "12"),
-            cwd=self.directory,
+            *(*self._command, "--limit-rate", RATE, "--retry", "12"),
+            cwd=self._directory,
             server=f"127.0.0.1:{self.proxy.port}",
-            XDG_STATE_HOME=str(self.directory / "state"),
+            XDG_STATE_HOME=str(self._directory / "state"),
         )
 
 
@@ -77,32 +113,25 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         yield rig
 
 
-def kill_both_sides(rig: Rig, rounds: int, *, is_upload: bool) -> float:
-    """Move files, a few at a time; in each round the daemon is killed once, too. Gives the octets sent for each."""
-    for number in range(rounds):
-        with ThreadPoolExecutor(AT_A_TIME) as threads:
-            transfers = [
-                threads.submit(rig.transfer, number * AT_A_TIME + which, is_upload=is_upload)
-                for which in range(AT_A_TIME)
-            ]
-            time.sleep(rig.chance.uniform(0.5, 3.0))
-            rig.kill_daemon()
-            for transfer in transfers:
-                transfer.result()
-    return rig.proxy.passed / (rounds * AT_A_TIME * SIZE)
+def kill_both_sides(rig: Rig, count: int, *, is_upload: bool) -> None:
+    """Move so many files, each with its client and the daemon killed; they have not sent much twice."""
+    for first in range(0, count, AT_A_TIME):
+        rig.move_some(first, is_upload=is_upload)
+    logging.info(
+        "%.3f of their size was sent; under way when their client was killed: %d, when the daemon was: %d, of %d",
+        *(rig.passed / (count * SIZE), rig.killed_clients, rig.killed_daemons, count),
+    )
+    assert rig.passed < 1.2 * count * SIZE
+    assert min(rig.killed_clients, rig.killed_daemons) >= 0.8 * count
+    assert not os.listdir(rig.directory / "state" / "ft-client" / "transfers")
 
 
 @pytest.mark.parametrize("is_upload", [True, False])
 def test_killed_a_few_times(rig: Rig, is_upload: bool) -> None:
-    ratio = kill_both_sides(rig, 1, is_upload=is_upload)
-    logging.info("%.3f of their size was sent", ratio)
-    assert ratio < 1.6
-    assert not os.listdir(rig.directory / "state" / "ft-client" / "transfers")
+    kill_both_sides(rig, 10, is_upload=is_upload)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("is_upload", [True, False])
 def test_a_thousand(rig: Rig, is_upload: bool) -> None:
-    ratio = kill_both_sides(rig, 1000 // AT_A_TIME, is_upload=is_upload)
-    logging.info("%.3f of their size was sent", ratio)
-    assert ratio < 1.2
+    kill_both_sides(rig, 1000, is_upload=is_upload)
