@@ -14,6 +14,7 @@ import ipaddress
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, cast
 
@@ -33,6 +34,7 @@ from filetransfer.server.addresses import describe_address
 from filetransfer.server.direct import send_directly
 from filetransfer.server.drain import Drain
 from filetransfer.server.factory import FEATURES, FileTransferFactory
+from filetransfer.server.last_resort import LastResort
 from filetransfer.server.limits import fit_connections
 from filetransfer.server.logs import Log, RequestLog
 from filetransfer.server.notify import Notifier
@@ -56,6 +58,8 @@ SWEEP_SECONDS = 1.0
 LOOK_SECONDS = 10.0
 """How soon a renewed certificate is noticed."""
 STALE_SECONDS = 3600.0
+ENDING_SECONDS = 1.75
+"""How long the end may take when nobody is waited for any more; 2 are promised."""
 BACKLOG = 4096
 """Connections that may wait to be accepted; the kernel's net.core.somaxconn bounds it as well. With Twisted's 50, an
 honest peer in a crowd is not heard, and tries again a second later."""
@@ -101,6 +105,7 @@ class Daemon(Service):
         self._drain: Drain | None = None
         self._repeated: list[LoopingCall] = []
         self._is_exiting = False
+        self._last_resort = LastResort(self._tidy)
         self._umask = PRIVATE_UMASK
         self._descriptors = raise_descriptor_limit()
         fitting = fit_connections(settings.limits.max_connections, self._descriptors)
@@ -210,9 +215,12 @@ class Daemon(Service):
     def end(self) -> None:
         """Drain, then end the process with status 0; a second call cuts what is still under way."""
         if self._drain is not None:
+            self._last_resort.end_after(ENDING_SECONDS, 0)
             self._drain.cut()
             return
-        _log.info("ending: what is under way has {seconds} s", seconds=self._settings.drain_seconds)
+        drain_seconds = self._settings.drain_seconds
+        _log.info("ending: what is under way has {seconds} s", seconds=drain_seconds)
+        self._last_resort.end_after(drain_seconds + ENDING_SECONDS, 0)
         self._drain = Drain(self._reactor, self._factory)
         self._notifier.tell_stopping("draining")
         Deferred.fromCoroutine(self._drain_and_stop(self._drain))
@@ -239,10 +247,20 @@ class Daemon(Service):
         await Drain(self._reactor, self._factory).unwind()
         self._factory.summaries.close()
         await deferToThread(self._factory.store.close)
-        if self._factory.request_log is not None:
-            self._factory.request_log.flush()
+        self._flush_requests()
         os.umask(self._umask)
         self._notifier.close()
+
+    def _tidy(self) -> None:
+        """Do what twistd and we would have done at an end in order, and cannot wait for a disk."""
+        self._flush_requests()
+        if self._settings.pid_file is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(self._settings.pid_file)
+
+    def _flush_requests(self) -> None:
+        if self._factory.request_log is not None:
+            self._factory.request_log.flush()
 
     async def _close_ports(self) -> None:
         while self._ports:
@@ -353,6 +371,7 @@ class Daemon(Service):
             return
         self._is_exiting = True
         _log.critical("the disk failed for the second time: ending, as --exit-on-disk-failure says")
+        self._last_resort.end_after(ENDING_SECONDS, 1)
         # twistd ends with 0 whenever the reactor was stopped, and knows no other way. Its pid file is gone by then.
         atexit.register(os._exit, 1)
         self._reactor.stop()
