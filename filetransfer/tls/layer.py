@@ -33,6 +33,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from filetransfer.tls.alerts import Truncated
+from filetransfer.tls.buffers import release_buffers
 
 PIECE_OCTETS = 64 * 1024
 """Of what is written, encrypted at a time. OpenSSL keeps room for one as long as the connection lives."""
@@ -128,6 +129,8 @@ class Layer(ProtocolWrapper):
         self._has_producer = False
         if self.disconnecting and not self._is_over:
             self._end()
+        elif self._is_open and not self._is_over:
+            release_buffers(self._tls)
 
     def getPeerCertificate(self) -> crypto.X509 | None:
         """Give the peer's certificate; None when it has shown none."""
@@ -155,6 +158,7 @@ class Layer(ProtocolWrapper):
             if IHandshakeListener.providedBy(self.wrappedProtocol):
                 self.wrappedProtocol.handshakeCompleted()
             self._send()
+            release_buffers(self._tls)
             unsent, self._unsent = self._unsent, []
             for octets in unsent:
                 self.write(octets)

@@ -3,10 +3,12 @@
 import os
 import re
 import socket
+import ssl
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from certificates import make_certificate
 from doubles import DONE, HELP, HELP_REPLY, content, get, put
 from twistds import DEADLINE_SECONDS, Running, ask, run_daemon
 
@@ -19,6 +21,14 @@ def read_peak(daemon: Running) -> int:
     """Give the most memory the daemon ever had, in octets."""
     status = Path(f"/proc/{daemon.process.pid}/status").read_text()
     found = re.search(r"VmHWM:\s*([0-9]+) kB", status)
+    assert found
+    return int(found[1]) * 1024
+
+
+def read_memory(daemon: Running) -> int:
+    """Give the memory that is the daemon's own, in octets."""
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    found = re.search(r"RssAnon:\s*([0-9]+) kB", status)
     assert found
     return int(found[1]) * 1024
 
@@ -85,4 +95,38 @@ def test_claims_allocate_nothing(tmp_path: Path) -> None:
             peer.sendall(put("..", b"", size=2**32 - 1 if index % 2 else 60_000))
         assert ask(address, HELP) == HELP_REPLY
         assert read_peak(daemon) - before < 32 * MEBIBYTE
+        daemon.end()
+
+
+def test_connections_over_tls_that_have_moved_much(tmp_path: Path) -> None:
+    """OpenSSL's buffers are given back: they would be 85 KiB each."""
+    made = make_certificate(tmp_path)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a").write_bytes(bytes(MEBIBYTE))
+    size = len(content("a", b"")) + MEBIBYTE
+    tls = ["--certificate", made.file, "--private-key", made.key_file, "--tls-port", "0"]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        run_daemon(tmp_path, *tls, "--interface", "127.0.0.1") as daemon,
+        ExitStack() as peers,
+    ):
+        port = int(daemon.wait_for(r"listening on 127\.0\.0\.1:([0-9]+), TLS$")[1])
+
+        def fetch() -> None:
+            peer = socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS)
+            over_tls = peers.enter_context(context.wrap_socket(peer))
+            over_tls.sendall(get("a"))
+            left = size
+            while left:
+                left -= len(over_tls.recv(MEBIBYTE))
+
+        for _ in range(10):
+            fetch()
+        before = read_memory(daemon)
+        # Fewer than may shake hands in a second.
+        for _ in range(80):
+            fetch()
+        assert (read_memory(daemon) - before) / 80 < 45 * 1024
         daemon.end()
