@@ -23,11 +23,13 @@ class DirectServer(Server):
         """
         # In Twisted's FileDescriptor, what waits is in these two.
         if data and self.connected and not self.dataBuffer and not self._tempDataBuffer:
-            sent = self.writeSomeData(data)
-            if isinstance(sent, int):
-                if sent == len(data):
-                    return
-                data = data[sent:]
+            try:
+                sent = self.socket.send(data)
+            except OSError:
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
         super().write(data)  # type: ignore[no-untyped-call]
 
 

@@ -38,6 +38,7 @@ from filetransfer.server.last_resort import LastResort
 from filetransfer.server.limits import fit_connections
 from filetransfer.server.logs import Log, RequestLog
 from filetransfer.server.notify import Notifier
+from filetransfer.server.polling import poll_plainly
 from filetransfer.server.privileges import PrivilegesKept, drop_privileges
 from filetransfer.server.process import raise_descriptor_limit, use_monotonic_clock
 from filetransfer.server.sandbox import Places, confine_process, list_places
@@ -439,4 +440,5 @@ def makeService(options: Options) -> Daemon:
     from twisted.internet import reactor
 
     use_monotonic_clock(reactor)
+    poll_plainly(reactor)
     return Daemon(read_settings(options), reactor, confine_process)
