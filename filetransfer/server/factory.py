@@ -15,7 +15,7 @@ from filetransfer import __version__
 from filetransfer.errors import ShuttingDown
 from filetransfer.names import MAX_PATH_OCTETS
 from filetransfer.server.addresses import describe_address, group_address
-from filetransfer.server.limits import Admission, Limits, Sweep, Watch
+from filetransfer.server.limits import Admission, Limits, Sweep, Watch, count_bodies
 from filetransfer.server.logs import PeerLines, RequestLog
 from filetransfer.server.process import return_free_memory
 from filetransfer.server.protocol import FileTransferProtocol
@@ -50,7 +50,8 @@ class FileTransferFactory(Factory):
         connections: those that are open.
         held_octets: of bodies and replies in memory.
         request_log: has a line for each request; None for none.
-        works: the coroutines of requests that have not ended; some go on a little when the peer is gone.
+        works: the coroutines of requests that have not ended, and of bodies that are sent; some go on a little when
+            the peer is gone.
         is_draining: whether connections begin no more requests, and close.
     """
 
@@ -65,6 +66,7 @@ class FileTransferFactory(Factory):
         has_bare_summary: bool = False,
         features: Sequence[str] = FEATURES,
         limits: Limits | None = None,
+        descriptors: int = 1024,
     ) -> None:
         self.store: Store
         self.summaries = summaries
@@ -78,6 +80,7 @@ class FileTransferFactory(Factory):
         self.turns = Turns()
         self.numbers = itertools.count(1)
         self.connections: set[FileTransferProtocol] = set()
+        self._descriptors = descriptors
         self._turned_away: set[TurnedAway] = set()
         self.works: set[Deferred[Any]] = set()
         self.held_octets = 0
@@ -134,6 +137,11 @@ class FileTransferFactory(Factory):
         if not is_allowed:
             self.log_peer(connection, "{peer}: turned away: too many handshakes in a second")
         return is_allowed
+
+    @property
+    def has_descriptors(self) -> bool:
+        """Whether there are files enough left to open for one more body."""
+        return len(self.works) < count_bodies(self.admission.count, self._descriptors)
 
     def may_log(self, connection: FileTransferProtocol | TurnedAway) -> bool:
         """Whether there may be one more line about a peer."""

@@ -70,16 +70,19 @@ class Limits:
 RESERVED_DESCRIPTORS = 256
 """For what is neither a connection nor of one: Python's and the store's own, pipes of threads and children."""
 
-DESCRIPTORS_A_CONNECTION = 3
-"""Its socket; and while it uploads the file, and a duplicate of the socket for the kernel route."""
+DESCRIPTORS_A_BODY = 2
+"""The file, and a duplicate of the socket for the kernel route."""
 
 
 def fit_connections(max_connections: int, descriptors: int) -> int:
-    """Give how many connections there may be, > 0, so that each of them can upload with so many descriptors."""
-    return max(
-        1,
-        min(max_connections, (descriptors - RESERVED_DESCRIPTORS) // DESCRIPTORS_A_CONNECTION),
-    )
+    """Give how many connections there may be, > 0, when so many files may be open: a third of them is for bodies."""
+    return max(1, min(max_connections, (descriptors - RESERVED_DESCRIPTORS) * 2 // 3))
+
+
+def count_bodies(connections: int, descriptors: int) -> int:
+    """Give how many bodies, > 0, may be on their way at a time beside so many connections."""
+    left = descriptors - RESERVED_DESCRIPTORS - connections
+    return max(1, left // DESCRIPTORS_A_BODY)
 
 
 class Admission:

@@ -302,6 +302,9 @@ class FileTransferProtocol(Protocol):
             return Phase.RECEIVING
         if self._exchanges:
             return Phase.BUSY
+        if self.connection.available and not self._may_pull():
+            # It has asked, and waits for memory or descriptors that others have.
+            return Phase.BUSY
         if not self.connection.is_between_messages:
             return Phase.HEAD
         return Phase.IDLE if self.requests else Phase.FIRST
@@ -392,6 +395,7 @@ class FileTransferProtocol(Protocol):
             and len(self._exchanges) < limits.max_requests
             and self.held_octets < limits.max_held_octets
             and factory.held_octets < limits.max_held_octets_in_all
+            and factory.has_descriptors
             and not (self._waiting is not None and self._conflicts(self._waiting))
         )
 
@@ -501,7 +505,7 @@ class FileTransferProtocol(Protocol):
             else:
                 self._is_sending = True
                 work = self._send_body(b"".join(replies), exchange, exchange.outgoing)
-                Deferred.fromCoroutine(work).addErrback(self._log_bug)
+                self._note_work(Deferred.fromCoroutine(work))
                 return True
         if replies:
             self.transport.write(b"".join(replies))
@@ -515,6 +519,11 @@ class FileTransferProtocol(Protocol):
             self.transport.unregisterProducer()
             self.transport.loseConnection()
         return bool(replies)
+
+    def _note_work(self, work: Deferred[None]) -> None:
+        works = self.factory.works
+        works.add(work)
+        work.addErrback(self._log_bug).addBoth(lambda _: works.discard(work))
 
     async def _send_body(self, replies: bytes, exchange: Exchange, outgoing: OutgoingBody) -> None:
         def note_sent(count: int) -> None:

@@ -116,6 +116,7 @@ class Daemon(Service):
             has_bare_summary=settings.summary == "bare",
             features=[*FEATURES, *(["durable"] if settings.durability == "full" else [])],
             limits=replace(settings.limits, max_connections=fitting),
+            descriptors=self._descriptors,
         )
         self.signals = Signals(self._reactor, self.end)
 

@@ -397,13 +397,18 @@ class Rig:
         *,
         has_bare_summary: bool = False,
         limits: Limits | None = None,
+        descriptors: int = 1024,
     ) -> None:
         self.threads = threads
         self.clock = Clock()
         self.store = MemoryStore()
         self.summaries: Any = HeldSummaries()
         self.factory = FileTransferFactory(
-            self.summaries, self.clock, has_bare_summary=has_bare_summary, limits=limits
+            self.summaries,
+            self.clock,
+            has_bare_summary=has_bare_summary,
+            limits=limits,
+            descriptors=descriptors,
         )
         self.factory.store = self.store
 

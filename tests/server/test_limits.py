@@ -19,7 +19,14 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from filetransfer.server import factory
 from filetransfer.server.addresses import NOWHERE, group_address
 from filetransfer.server.factory import MIN_CROWD
-from filetransfer.server.limits import MAX_LOOKS, Admission, Limits, Sweep, fit_connections
+from filetransfer.server.limits import (
+    MAX_LOOKS,
+    Admission,
+    Limits,
+    Sweep,
+    count_bodies,
+    fit_connections,
+)
 from filetransfer.server.process import return_free_memory
 
 LIMITS = Limits(max_connections=8, max_connections_per_address=3, max_handshakes=2)
@@ -43,12 +50,13 @@ def test_whom_a_peer_is_counted_with(address: object, group: str) -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "descriptors", "count"),
-    [(8192, 2**20, 8192), (8192, 20_000, 6581), (10, 1024, 10), (10, 100, 1)],
+    [(8192, 2**20, 8192), (10_000, 20_000, 10_000), (20_000, 20_000, 13_162), (10, 100, 1)],
 )
 def test_connections_leave_descriptors_for_their_uploads(
     wanted: int, descriptors: int, count: int
 ) -> None:
     assert fit_connections(wanted, descriptors) == count
+    assert count_bodies(count, descriptors) >= max(1, (descriptors - 256) // 6)
 
 
 def address(last: int) -> IPv4Address:
@@ -91,8 +99,10 @@ def test_handshakes_of_an_address() -> None:
 class Timed:
     """A server whose clock the test moves, by the second, and a peer of it."""
 
-    def __init__(self, threads: HeldThreads, limits: Limits | None = None) -> None:
-        self.rig = Rig(threads, limits=limits)
+    def __init__(
+        self, threads: HeldThreads, limits: Limits | None = None, *, descriptors: int = 1024
+    ) -> None:
+        self.rig = Rig(threads, limits=limits, descriptors=descriptors)
         self.peer = self.rig.connect()
         self.pass_seconds(1)
 
@@ -242,6 +252,23 @@ def test_requests_under_way(threads: HeldThreads) -> None:
     assert len(rig.store.waiting) == 2
     rig.finish()
     assert peer.received == DONE * 3
+
+
+def test_time_in_which_others_have_all_descriptors_does_not_count(threads: HeldThreads) -> None:
+    timed = Timed(threads, descriptors=0)
+    receiving, waiting = timed.peer, timed.rig.connect()
+    receiving.send(put("a", b"", size=1_000_000))
+    timed.rig.settle()
+    waiting.send(HELP)
+    for _ in range(400):
+        receiving.send(b"1" * 2000)
+        timed.pass_seconds(1)
+    assert not waiting.wire.is_aborted
+    assert not waiting.received
+    receiving.send(b"1" * 200_000)
+    timed.rig.finish()
+    timed.pass_seconds(1)
+    assert waiting.received == HELP_REPLY
 
 
 def test_memory_of_all(threads: HeldThreads) -> None:
@@ -400,7 +427,7 @@ def test_connections_over_tls_of_one_address(tmp_path: Path) -> None:
 
 
 def test_flood_of_connections_leaves_descriptors_for_uploads(tmp_path: Path) -> None:
-    """Everyone who is let in uploads at once, by the route that needs most of them."""
+    """Everyone who is let in uploads, by the route that needs most of them: as many at once as there are files for."""
     few = ("sh", "-c", 'ulimit -n 400; exec "$0" "$@"')
     body = bytes(1_000_000)
     address = str(tmp_path / "socket")
@@ -408,18 +435,19 @@ def test_flood_of_connections_leaves_descriptors_for_uploads(tmp_path: Path) -> 
         run_daemon(tmp_path, "--listen", f"unix:{address}", before=few) as daemon,
         ExitStack() as peers,
     ):
-        daemon.wait_for("at most 48 connections, not 8192: this process may open 400 files")
+        daemon.wait_for("at most 96 connections, not 8192: this process may open 400 files")
         connected = [peers.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(600)]
         for peer in connected:
             peer.connect(address)
             peer.settimeout(DEADLINE_SECONDS)
-        established = connected[:48]
-        for peer in connected[48:]:
+        established = connected[:96]
+        for peer in connected[96:]:
             assert is_closed(peer)
         for number, peer in enumerate(established):
-            peer.sendall(put(str(number), body[:500_000], size=len(body)))
+            # What need not wait for room in the daemon: only some of them are read from yet.
+            peer.sendall(put(str(number), body[:1000], size=len(body)))
         for peer in established:
-            peer.sendall(body[500_000:])
+            peer.sendall(body[1000:])
             assert peer.recv(1) == DONE
         # Whoever goes makes room for another.
         established[0].close()
