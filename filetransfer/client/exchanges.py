@@ -262,7 +262,10 @@ class Keeper(Protocol):
 
     min_octets: int
 
-    def remember(self, part: LocalUpload, etag: str) -> None: ...
+    def remember(self, part: LocalUpload, etag: str) -> bool:
+        """Remember it in a thread; gives whether it is kept when the transfer is cut off."""
+        ...
+
     async def ask_digest(self, etag: str | None) -> Digests: ...
 
 
@@ -432,11 +435,12 @@ class GetExchange(Exchange[Transferred]):
         etag = cast(Content, self._content).etag
         if self._keeper is not None and etag is not None and self.size >= self._keeper.min_octets:
             try:
-                await deferToThread(self._keeper.remember, part, etag)
+                is_kept = await deferToThread(self._keeper.remember, part, etag)
             except BaseException:
                 part.abort()
                 raise
-            self._part = part
+            if is_kept:
+                self._part = part
         return part
 
     async def _find_digests(self, end: BodyEnd) -> Sequence[Digests]:

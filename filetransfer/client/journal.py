@@ -5,11 +5,15 @@ Nothing in it is believed that can be found out: of an upload the server says ho
 the beginning of the local file; of a download the whole is compared with the server's digest before it is published.
 An entry older than :data:`MAX_AGE_SECONDS` is removed, for no server keeps a part for longer by itself.
 
+A transfer belongs to one program at a time: whoever wants to go on with it claims it first. Two that wrote to one part
+would take the file away from under each other, after it was published, too.
+
 Everything here blocks.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import time
@@ -23,6 +27,7 @@ MAX_AGE_SECONDS = 24 * 3600
 """Source: protocol, section 2, "Resume of an upload"."""
 
 _SUFFIX = ".json"
+_CLAIM_SUFFIX = ".claim"
 
 
 class UploadEntry(msgspec.Struct, frozen=True):
@@ -54,6 +59,26 @@ class DownloadEntry(msgspec.Struct, frozen=True):
 _Entry = TypeVar("_Entry", UploadEntry, DownloadEntry)
 
 
+class Claim:
+    """A transfer that is nobody else's, until this is released or the program ends.
+
+    Args:
+        path: of the file that stands for it.
+        descriptor: of that file, locked; the claim closes it.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let others have it."""
+        # Removed while it is locked: whoever has opened it in the meantime sees that it is gone.
+        with suppress(OSError):
+            self._path.unlink()
+        os.close(self._descriptor)
+
+
 class Journal:
     """The transfers of one user.
 
@@ -67,6 +92,11 @@ class Journal:
     def has(self, kind: type[UploadEntry | DownloadEntry], *names: str) -> bool:
         """Tell whether anything is known of a transfer: one look into a directory, cheap enough for small files."""
         return self._find_file(kind, *names).exists()
+
+    def claim(self, kind: type[UploadEntry | DownloadEntry], *names: str) -> Claim | None:
+        """Have a transfer to oneself; None when somebody else is at work on it. Raises OSError."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _claim(self._find_file(kind, *names))
 
     def find(self, kind: type[_Entry], *names: str) -> _Entry | None:
         """Give what is known of a transfer; None when that is nothing, or cannot be read."""
@@ -101,18 +131,37 @@ class Journal:
             self._find_file(kind, *names).unlink()
 
     def remove_stale(self) -> None:
-        """Forget what nobody came back for in time, and remove what came of it."""
+        """Forget what nobody came back for in time, nor is at work on, and remove what came of it."""
         oldest = time.time() - MAX_AGE_SECONDS
         for path in self._directory.iterdir():
             with suppress(OSError):
-                if path.stat().st_mtime < oldest:
+                if path.stat().st_mtime < oldest and (claim := _claim(path)) is not None:
                     _remove_part(path)
-                    path.unlink()
+                    path.unlink(missing_ok=True)
+                    claim.release()
 
     def _find_file(self, kind: type[UploadEntry | DownloadEntry], *names: str) -> Path:
         text = "\0".join((kind.__name__, *names))
         name = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
         return self._directory / f"{name}{_SUFFIX}"
+
+
+def _claim(path: Path) -> Claim | None:
+    path = path.with_suffix(_CLAIM_SUFFIX)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError:
+            os.close(descriptor)
+            raise
+        if os.fstat(descriptor).st_nlink:
+            return Claim(path, descriptor)
+        # It was released between the two calls, and removed.
+        os.close(descriptor)
 
 
 def _remove_part(path: Path) -> None:

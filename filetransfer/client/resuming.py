@@ -30,7 +30,7 @@ from filetransfer.client.exchanges import (
     PutExchange,
     Transferred,
 )
-from filetransfer.client.journal import DownloadEntry, Journal, UploadEntry
+from filetransfer.client.journal import Claim, DownloadEntry, Journal, UploadEntry
 from filetransfer.client.sources import CHANGED, Body, PathSource
 from filetransfer.digests import DEFAULT_ALGORITHM, Digest, start_digest
 from filetransfer.errors import (
@@ -154,9 +154,17 @@ class ResumableUpload:
         self._names = (recovery.server, request.path, path)
         self._identity = identify(path)
         self._token = b""
+        self._claim: Claim | None = None
 
     async def run(self) -> Transferred:
         """Send the file. Raises as :meth:`filetransfer.client.session.Session.put`."""
+        try:
+            return await self._run()
+        finally:
+            if self._claim is not None:
+                self._claim.release()
+
+    async def _run(self) -> Transferred:
         was_begun = await deferToThread(self._find_token)
         failures = 0
         furthest = 0
@@ -164,7 +172,7 @@ class ResumableUpload:
             try:
                 result = await self._try_once(was_begun)
             except (SourceChanged, DigestMismatch, SizeMismatch):
-                await deferToThread(self._recovery.journal.remove, UploadEntry, *self._names)
+                await deferToThread(self._forget)
                 raise
             except (ConnectFailed, TransferTimeout):
                 # That was tried several times, or long enough.
@@ -180,11 +188,16 @@ class ResumableUpload:
                     wait_seconds += error.retry_after or 0.0
                 await sleep(self._recovery.clock, wait_seconds)
             else:
-                await deferToThread(self._recovery.journal.remove, UploadEntry, *self._names)
+                await deferToThread(self._forget)
                 return result
 
     def _find_token(self) -> bool:
         """Go on with an upload of an earlier run, or begin one; gives whether it was begun. In a thread."""
+        self._claim = self._recovery.journal.claim(UploadEntry, *self._names)
+        if self._claim is None:
+            # Another program sends the same: each would take the upload away from the other.
+            self._begin_anew()
+            return False
         entry = self._recovery.journal.find(UploadEntry, *self._names)
         identity = self._identity
         if entry is not None and identity == Identity(entry.size, entry.modified, entry.inode):
@@ -196,9 +209,13 @@ class ResumableUpload:
     def _begin_anew(self) -> None:
         self._token = secrets.token_bytes(_TOKEN_OCTETS)
         identity = self._identity
-        self._recovery.journal.write(
-            UploadEntry(self._token, identity.size, identity.modified, identity.inode), *self._names
-        )
+        if self._claim is not None:
+            entry = UploadEntry(self._token, identity.size, identity.modified, identity.inode)
+            self._recovery.journal.write(entry, *self._names)
+
+    def _forget(self) -> None:
+        if self._claim is not None:
+            self._recovery.journal.remove(UploadEntry, *self._names)
 
     _offset = 0
 
@@ -280,12 +297,20 @@ class ResumableDownload:
         self._progress = progress
         self._names = (recovery.server, request.path, destination.path)
         self._was_remembered = False
+        self._claim: Claim | None = None
         self._found: tuple[LocalUpload, str] | None = None
         self._failures = 0
         self._furthest = 0
 
     async def run(self) -> Transferred:
         """Fetch the file. Raises as :meth:`filetransfer.client.session.Session.get`."""
+        try:
+            return await self._run()
+        finally:
+            if self._claim is not None:
+                self._claim.release()
+
+    async def _run(self) -> Transferred:
         if self._recovery.was_begun(DownloadEntry, *self._names):
             self._found = await deferToThread(self._find)
         while True:
@@ -337,11 +362,20 @@ class ResumableDownload:
         await sleep(self._recovery.clock, choose_wait(self._failures))
         return True
 
-    def remember(self, part: LocalUpload, etag: str) -> None:
+    def remember(self, part: LocalUpload, etag: str) -> bool:
         """See :class:`~filetransfer.client.exchanges.Keeper`."""
+        if not self._has_claim():
+            return False
         self._was_remembered = True
         path = os.path.join(self._destination.parent, part.part)
         self._recovery.journal.write(DownloadEntry(etag, path), *self._names)
+        return True
+
+    def _has_claim(self) -> bool:
+        """Have the part to oneself: two who write to it would spoil what one of them has published."""
+        if self._claim is None:
+            self._claim = self._recovery.journal.claim(DownloadEntry, *self._names)
+        return self._claim is not None
 
     async def ask_digest(self, etag: str | None) -> Digests:
         """See :class:`~filetransfer.client.exchanges.Keeper`."""
@@ -349,6 +383,8 @@ class ResumableDownload:
         return cast(Digested, await self._recovery.conversation.submit(asking)).digest
 
     def _forget_part(self) -> None:
+        if self._claim is None:
+            return
         entry = self._recovery.journal.find(DownloadEntry, *self._names)
         if entry is not None and os.path.dirname(entry.part) == self._destination.parent:
             with suppress(OSError):
@@ -357,6 +393,8 @@ class ResumableDownload:
 
     def _find(self) -> tuple[LocalUpload, str] | None:
         """Give the part that was kept, and the etag of what it is a part of. In a thread."""
+        if not self._has_claim():
+            return None
         entry = self._recovery.journal.find(DownloadEntry, *self._names)
         if (
             entry is None

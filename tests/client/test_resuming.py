@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from client_rig import TRIES, UNKNOWN, Rig, content
@@ -58,10 +61,8 @@ def source(tmp_path: Path) -> str:
 
 
 def list_journal() -> list[str]:
-    try:
-        return os.listdir(find_state_directory() / "transfers")
-    except FileNotFoundError:
-        return []
+    """Give the entries, and not what stands for those who are at work on them."""
+    return [path.name for path in (find_state_directory() / "transfers").glob("*.json")]
 
 
 def connect_again(rig: Rig) -> ScriptedServer:
@@ -216,6 +217,83 @@ def begin_upload(rig: Rig, server: ScriptedServer, place: Path) -> Any:
 
 def begin_download(rig: Rig, server: ScriptedServer, place: Path) -> Any:
     return begin_get(rig, server, place / "a")
+
+
+@pytest.mark.parametrize("is_first_faster", [True, False])
+def test_two_programs_fetch_one_file_to_one_place(
+    rig: Rig, server: ScriptedServer, tmp_path: Path, threads: HeldThreads, is_first_faster: bool
+) -> None:
+    """With one part they would take what one of them has published away from it."""
+    other, its_server = begin_again(threads)
+    both = []
+    for each, answering in ((rig, server), (other, its_server)):
+        asked = each.ask(each.session.get("a", tmp_path / "b"))
+        (came,) = answering.read()
+        # Both from the beginning: each has a part of its own.
+        assert came.request == Get("a")
+        content = Content("", SIZE, 0, "e1", 1, 0o644)
+        octets = answering.encode(content, OCTETS, BodyEnd(digest_of(OCTETS)))
+        each.link.receive(octets[:3_000_000])
+        each.turn()
+        both.append((each, asked, octets[3_000_000:]))
+    for each, asked, rest in both if is_first_faster else both[::-1]:
+        each.link.receive(rest)
+        each.turn()
+        assert asked.result.size == SIZE
+        assert (tmp_path / "b").read_bytes() == OCTETS
+    assert os.listdir(tmp_path) == ["b"]
+    other.end()
+    assert os.listdir(find_state_directory() / "transfers") == []
+
+
+def test_two_programs_send_one_file_to_one_place(
+    rig: Rig, server: ScriptedServer, source: str, threads: HeldThreads
+) -> None:
+    """With one token they would take the upload away from each other again and again."""
+    _, token = begin_put(rig, server, source)
+    other, its_server = begin_again(threads)
+    its_asked, its_token = begin_put(other, its_server, source)
+    assert its_token != token
+    other.link.resume()
+    other.turn()
+    its_server.read()
+    its_server.done(OCTETS)
+    other.turn()
+    assert its_asked.result.size == SIZE
+    other.end()
+    # That of the first is still on record.
+    assert len(list_journal()) == 1
+
+
+def test_a_claim_is_let_go_at_the_last_moment(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    first = journal.claim(UploadEntry, "a")
+    assert first is not None
+    assert journal.claim(UploadEntry, "a") is None
+    lock = fcntl.flock
+    calls = []
+
+    def release_before(descriptor: int, how: int) -> None:
+        if not calls:
+            first.release()
+        calls.append(descriptor)
+        lock(descriptor, how)
+
+    with mock.patch.object(fcntl, "flock", release_before):
+        second = journal.claim(UploadEntry, "a")
+    assert len(calls) == 2
+    assert second is not None
+    assert journal.claim(UploadEntry, "a") is None
+    second.release()
+    assert os.listdir(tmp_path / "transfers") == []
+
+
+def test_claims_that_cannot_be_had(tmp_path: Path) -> None:
+    with (
+        mock.patch.object(fcntl, "flock", side_effect=OSError(errno.ENOLCK, "no locks")),
+        pytest.raises(OSError, match="no locks"),
+    ):
+        Journal(tmp_path).claim(UploadEntry, "a")
 
 
 BEGINNINGS = [begin_upload, begin_download]
@@ -523,10 +601,17 @@ def test_what_nobody_came_back_for_is_removed(tmp_path: Path) -> None:
         path.write_bytes(b"x")
         journal.write(DownloadEntry("e", str(path)), "a", str(path))
     journal.write(UploadEntry(b"t" * 16, 5, 6, 7), "a")
+    claim = journal.claim(UploadEntry, "at work for a day")
+    assert claim is not None
+    journal.write(UploadEntry(b"t" * 16, 5, 6, 7), "at work for a day")
     old = time.time() - MAX_AGE_SECONDS - 60
     for file in (tmp_path / "transfers").iterdir():
         os.utime(file, (old, old))
     journal.write(UploadEntry(b"t" * 16, 5, 6, 7), "b")
-    assert len(os.listdir(tmp_path / "transfers")) == 1
+    assert len(os.listdir(tmp_path / "transfers")) == 3
+    claim.release()
+    assert len(os.listdir(tmp_path / "transfers")) == 2
+    assert journal.has(UploadEntry, "at work for a day")
+    assert journal.has(UploadEntry, "b")
     assert not part.exists()
     assert other.exists()
