@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from filetransfer.cli.progress import Progress
 
 PROGRAM = "ft-client"
+COMPLETION_VARIABLE = "_FT_CLIENT_COMPLETE"
+"""That a shell sets when it asks for completions; the name is click's."""
 
 
 class Verbosity(IntEnum):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem, ShellComplete
 
 from filetransfer.cli.console import PROGRAM, Console
 from filetransfer.cli.exit_status import ExitStatus
@@ -55,9 +56,17 @@ class Conversation:
             self._context.params[name] = each.value
             self._context.set_parameter_source(name, each.source)
 
-    def list_words(self) -> list[str]:
-        """Give all that a line may begin with."""
-        return [*self._commands.list_commands(self._context), *ENDINGS]
+    def complete(self, words: list[str], incomplete: str) -> list[CompletionItem[str]]:
+        """Give what a word may become, behind other words.
+
+        Names on the server are not looked up: one item has the type ``remote``, and stands for those that begin so.
+        """
+        completing = ShellComplete(self._commands, {"obj": self._context.obj}, PROGRAM, "")
+        try:
+            return completing.get_completions(words, incomplete)
+        except click.ClickException:
+            # The line makes no sense, and will be told so.
+            return []
 
     def split(self, line: str) -> list[str]:
         """Give the words of a line. Raises ValueError: a quotation is not closed."""

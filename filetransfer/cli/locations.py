@@ -61,8 +61,7 @@ class LocationsCommand(ClientCommand):
         profile = _find_profile(context)
         if not profile:
             return context
-        # It was typed, so it outweighs what the environment says of the server.
-        typed = ["--profile", profile, "--server", _find_server(context, profile)]
+        typed = type_profile(context, profile)
         return super().make_context(info_name, [*args, *typed], parent, **extra)
 
 
@@ -73,6 +72,12 @@ def _find_profile(context: click.Context) -> str:
     if len(profiles) > 1:
         raise click.UsageError("only one server can be spoken with at a time", context)
     return profiles.pop() if profiles else ""
+
+
+def type_profile(context: click.Context, profile: str) -> list[str]:
+    """Give the options for a profile that a location names, and for its server. Raises click.UsageError."""
+    # It was typed, so it outweighs what the environment says of the server.
+    return ["--profile", profile, "--server", _find_server(context, profile)]
 
 
 def _find_server(context: click.Context, profile: str) -> str:

@@ -18,11 +18,15 @@ import click
 from click.shell_completion import CompletionItem
 
 from filetransfer.cli.console import PROGRAM
+from filetransfer.cli.invocation import Invocation
 from filetransfer.errors import FileTransferError
 
 if TYPE_CHECKING:
     from filetransfer.cli.settings import Settings
     from filetransfer.client import Session
+
+REMOTE = "remote"
+"""The type of a completion at the prompt that stands for names on the server."""
 
 PATIENCE_SECONDS = 1.0
 _KEPT_SECONDS = 30.0
@@ -42,7 +46,7 @@ class NameType(click.ParamType[Any]):
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """See :class:`click.ParamType`."""
-        return [CompletionItem(name) for name in find_names(ctx, incomplete)]
+        return complete_names(ctx, incomplete)
 
 
 class LocationType(NameType):
@@ -54,18 +58,64 @@ class LocationType(NameType):
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """See :class:`click.ParamType`."""
-        if not incomplete.startswith(":"):
+        profile, colon, path = incomplete.partition(":")
+        if not colon or "/" in profile:
             return [CompletionItem(incomplete, type="file")]
-        return [CompletionItem(f":{name}") for name in find_names(ctx, incomplete[1:])]
+        return complete_names(ctx, path, profile)
 
 
-def find_names(context: click.Context, incomplete: str) -> list[str]:
-    """Give the names on the server that begin so; none when it does not answer."""
+class CommandNameType(NameType):
+    """The name of a command."""
+
+    name = "COMMAND"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """See :class:`click.ParamType`."""
+        return click.Group.shell_complete(_find_program(ctx), ctx.find_root(), incomplete)
+
+
+def _find_program(context: click.Context) -> click.Group:
+    program = context.find_root().command
+    assert isinstance(program, click.Group)  # noqa: S101
+    return program
+
+
+def complete_names(
+    context: click.Context, incomplete: str, profile: str | None = None
+) -> list[CompletionItem]:
+    """Give the names on a server that begin so; at the prompt, what says that the open session is to be asked.
+
+    Args:
+        context: of the command.
+        incomplete: the beginning of a name.
+        profile: that stands before a colon before it, empty for none; None where there is no colon.
+    """
+    prefix = "" if profile is None else f"{profile}:"
+    invocation = context.find_object(Invocation)
+    if invocation is None or not invocation.is_in_conversation:
+        names = find_names(context, incomplete, profile)
+        return [CompletionItem(prefix + name) for name in names]
+    if profile:
+        # It may be another server's.
+        return []
+    return [CompletionItem(incomplete, type=REMOTE, prefix=prefix)]
+
+
+def find_names(context: click.Context, incomplete: str, profile: str | None = None) -> list[str]:
+    """Give the names on the server that begin so; none when it does not answer. ``profile``: of another server."""
     from dataclasses import replace
 
+    from filetransfer.cli.locations import type_profile
     from filetransfer.cli.settings import choose_settings
 
     try:
+        if profile:
+            typed = type_profile(context, profile)
+            context = context.command.make_context(
+                context.info_name, typed, context.parent, resilient_parsing=True
+            )
         settings = choose_settings(context)
     except (click.ClickException, KeyError):
         return []

@@ -145,6 +145,7 @@ COMMON: tuple[click.Option, ...] = (
     EnvironmentOption(
         ["--ca-file"],
         metavar="FILE",
+        type=click.Path(),
         help="TLS: trust the certificate authorities in this file (PEM), not those that this machine trusts.",
     ),
     EnvironmentOption(
@@ -162,11 +163,13 @@ COMMON: tuple[click.Option, ...] = (
     EnvironmentOption(
         ["--certificate"],
         metavar="FILE",
+        type=click.Path(),
         help="TLS: prove who you are with this certificate (PEM), to a server that asks for one.",
     ),
     EnvironmentOption(
         ["--private-key"],
         metavar="FILE",
+        type=click.Path(),
         help="The private key (PEM) of --certificate, unless it is in the same file.",
     ),
     EnvironmentOption(["-4", "--ipv4"], is_flag=True, help="Use IPv4 only."),

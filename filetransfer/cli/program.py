@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -9,7 +10,7 @@ from importlib import import_module
 import click
 
 from filetransfer import __version__
-from filetransfer.cli.console import PROGRAM, OutputClosed, forget_output
+from filetransfer.cli.console import COMPLETION_VARIABLE, PROGRAM, OutputClosed, forget_output
 from filetransfer.cli.exit_status import SEVERAL, ExitStatus
 from filetransfer.cli.options import COMMON
 from filetransfer.cli.running import begin_command_line
@@ -119,6 +120,9 @@ def run_program(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal's encoding cannot show must not end the program.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if os.environ.get(COMPLETION_VARIABLE, "").startswith("bash"):
+        # Takes the place of click's own.
+        import_module("filetransfer.cli.bash_completion")
     try:
         status: int = ft_client.main(list(arguments), PROGRAM, standalone_mode=False)
         sys.stdout.flush()

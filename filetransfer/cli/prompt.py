@@ -16,7 +16,7 @@ import click
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
-from filetransfer.cli.completion import CommandCompleter
+from filetransfer.cli.completion import LineCompleter
 from filetransfer.cli.console import PROGRAM, Verbosity
 from filetransfer.cli.conversation import ENDINGS, Conversation
 from filetransfer.cli.exit_status import ExitStatus
@@ -78,14 +78,14 @@ class Prompt:
 
     async def run(self) -> int:
         """Ask for commands until there are no more."""
+        settings = self._conversation.settings
+        session = settings.begin_session()
         lines: PromptSession[str] = PromptSession(
             history=_open_history(),
-            completer=CommandCompleter(self._conversation.list_words()),
+            completer=LineCompleter(self._conversation.complete, session),
             complete_while_typing=False,
             interrupt_exception=LineAbandoned,
         )
-        settings = self._conversation.settings
-        session = settings.begin_session()
         try:
             await require(session, settings.required)
             while await self._ask(lines, session):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from plain_servers import Peer, PlainServer
-from programs import Ran, ft_client
+from programs import Ran, ft_client, make_environment
 from version2_servers import Version2Server, list_entries
 
 from filetransfer.cli.names_completion import Cache
@@ -21,8 +23,7 @@ def complete(directory: Path, *words: str, server: str = "", **variables: str) -
     ran: Ran = ft_client(
         cwd=directory,
         _FT_CLIENT_COMPLETE="bash_complete",
-        COMP_WORDS=" ".join(["ft-client", *words]),
-        COMP_CWORD=str(len(words)),
+        COMP_LINE=" ".join(["ft-client", *words]),
         FT_SERVER=server or "localhost:1",
         XDG_CACHE_HOME=str(directory / "cache"),
         **variables,
@@ -58,6 +59,66 @@ def test_commands_options_and_local_names(tmp_path: Path) -> None:
     assert "plain,--recursive" in complete(tmp_path, "ls", "--rec")
     assert "plain,--timeout" in complete(tmp_path, "ls", "--tim")
     assert complete(tmp_path, "put", "x") == ["file,x"]
+    assert complete(tmp_path, "get", "-o", "x") == ["file,x"]
+    assert complete(tmp_path, "help", "cha") == ["plain,change"]
+
+
+def test_what_bash_makes_of_a_line(tmp_path: Path) -> None:
+    settings = tmp_path / "ft-client" / "config.toml"
+    settings.parent.mkdir()
+    names = list_entries(*(Entry(name, "file") for name in ("a b", "it's", "x:y")))
+    with Version2Server({List: lambda *_: names}) as server:
+        settings.write_text(f'[profiles.work]\nserver = "{server.address}"\n')
+
+        def ask(*words: str, breaks: str = " :", address: str = server.address) -> list[str]:
+            home = {"XDG_CONFIG_HOME": str(tmp_path), "COMP_WORDBREAKS": breaks}
+            return complete(tmp_path, *words, server=address, **home)
+
+        assert ask("get", "a") == ["plain,a\\ b"]
+        assert ask("get", "a\\ ") == ["plain,a\\ b"]
+        assert ask("get", "'a ") == ["plain,a b"]
+        assert ask("get", "it") == ["plain,it\\'s"]
+        # What is before a colon is another word to bash.
+        assert ask("cp", ":x") == ["plain,x:y"]
+        assert ask("get", "x:") == ["plain,y"]
+        assert ask("cp", ":x", breaks=" ") == ["plain,:x:y"]
+        # The server of a profile.
+        assert ask("cp", "work:x", address="localhost:1") == ["plain,x:y"]
+        assert ask("cp", "nobody:x") == []
+        assert ask("cp", "d/work:x") == ["file,d/work:x"]
+
+
+def test_bash_itself(tmp_path: Path) -> None:
+    """It completes a line as a person types it, with its own idea of words."""
+    script = """
+        eval "$(ft-client completion bash)"
+        COMP_LINE="ft-client cp :d/o" COMP_POINT=17 COMP_WORDS=(ft-client cp : d/o) COMP_CWORD=3
+        compopt() { echo "compopt $1 $2"; }
+        _ft_client_completion ft-client d/o :
+        printf '<%s>\\n' "${COMPREPLY[@]}"
+        COMP_LINE="ft-client ls d" COMP_POINT=14 COMPREPLY=()
+        _ft_client_completion ft-client d ls
+        printf '<%s>\\n' "${COMPREPLY[@]}"
+    """
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    command = binaries / "ft-client"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m filetransfer.cli "$@"\n')
+    command.chmod(0o755)
+    with Version2Server({List: answer}) as server:
+        ran = subprocess.run(
+            ["bash", "--norc", "-c", script],
+            env=make_environment(
+                PATH=f"{binaries}:{os.environ['PATH']}",
+                FT_SERVER=server.address,
+                XDG_CACHE_HOME=str(tmp_path / "cache"),
+            ),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (ran.stderr, ran.stdout) == ("", "<d/one>\ncompopt -o nospace\n<d/>\n")
 
 
 def test_a_server_that_does_not_answer(tmp_path: Path) -> None:

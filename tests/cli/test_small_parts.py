@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import re
 import signal
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import click
 import pytest
@@ -19,9 +21,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from filetransfer.cli import running
-from filetransfer.cli.completion import CommandCompleter
+from filetransfer.cli.completion import LineCompleter
 from filetransfer.cli.console import Console, Verbosity, printable
+from filetransfer.cli.conversation import Conversation
 from filetransfer.cli.invocation import is_bug
+from filetransfer.cli.program import ft_client as program
 from filetransfer.cli.progress import Bars, Progress, shorten
 from filetransfer.cli.values import (
     NamesType,
@@ -40,6 +44,7 @@ from filetransfer.errors import (
     RequestRefused,
     TransferInterrupted,
 )
+from filetransfer.wire.messages import Entry
 
 
 @pytest.mark.parametrize(
@@ -157,35 +162,78 @@ def test_a_second_signal_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     assert left.value.code == 143
 
 
-def complete(text: str) -> list[str]:
+class Listed:
+    """A session that lists one directory after the other, or fails."""
+
+    def __init__(self, directories: dict[str | None, list[Entry]]) -> None:
+        self._directories = directories
+
+    async def list(self, name: str | None) -> AsyncIterator[Entry]:
+        if name not in self._directories:
+            raise NotFound("not found")
+        for each in self._directories[name]:
+            yield each
+
+
+def complete(text: str, **directories: list[Entry]) -> list[str]:
     """Give the line with each completion."""
-    document = Document(text)
-    completer = CommandCompleter(["put", "get", "quit"])
-    return [
-        text[: len(text) + each.start_position] + each.text
-        for each in completer.get_completions(document, CompleteEvent())
-    ]
+    listed: dict[str | None, list[Entry]] = {
+        name or None: each for name, each in directories.items()
+    }
+    settings: Any = None
+    conversation = Conversation(settings, Console(Verbosity.NORMAL, ""), click.Context(program))
+    completer = LineCompleter(conversation.complete, cast(Any, Listed(listed)))
+
+    async def collect() -> list[str]:
+        return [
+            text[: len(text) + each.start_position] + each.text
+            async for each in completer.get_completions_async(Document(text), CompleteEvent())
+        ]
+
+    return asyncio.run(collect())
 
 
 def test_completion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "abc").touch()
     (tmp_path / "a b'c").touch()
     (tmp_path / ".hidden").touch()
     (tmp_path / "dir").mkdir()
     (tmp_path / "dir" / "inside").touch()
-    assert complete("") == ["put", "get", "quit"]
-    assert complete("p") == ["put"]
+    assert complete("")[:3] == ["put ", "get ", "cp "]
+    assert complete("p") == ["put "]
     assert complete("x") == []
-    assert complete("put ") == ["put a\\ b\\'c", "put abc", "put dir/"]
-    assert complete("put x a\\ ") == ["put x a\\ b\\'c"]
-    assert complete("put dir/") == ["put dir/inside"]
+    assert complete("put ") == ["put a\\ b\\'c ", "put abc ", "put dir/"]
+    assert complete("put x a\\ ") == ["put x a\\ b\\'c "]
+    assert complete("put dir/") == ["put dir/inside "]
     assert complete("put ~/d") == ["put ~/dir/"]
-    assert complete("put .") == ["put .hidden"]
+    assert complete("put .") == ["put .hidden "]
     assert complete("put missing/") == []
-    assert complete("get ") == []
-    assert complete("get abc -o ab") == ["get abc -o abc"]
+    assert complete("get abc -o ab") == ["get abc -o abc "]
+    assert complete("help su") == ["help summary "]
+    assert complete("ls --lo") == ["ls --long "]
+    assert complete("get --durability n") == ["get --durability none "]
+
+
+def test_completion_of_names_on_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "here").touch()
+    top = [Entry("d e", "directory"), Entry("data", "file")]
+    inside = [Entry("d e/x", "file")]
+
+    def ask(text: str) -> list[str]:
+        return complete(text, **{"": top, "d e": inside})
+
+    assert ask("get d") == ["get d\\ e/", "get data "]
+    assert ask("stat d\\ e/") == ["stat d\\ e/x "]
+    assert ask("cp :da") == ["cp :data "]
+    assert ask("cp ") == ["cp here "]
+    # Another profile's server is not asked.
+    assert ask("cp work:da") == []
+    assert ask("get missing/") == []
 
 
 class Terminal(io.StringIO):

@@ -8,10 +8,14 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from plain_servers import HELP_TEXT, Peer, PlainServer
 from terminals import open_screen
+from version2_servers import Version2Server, list_entries
+
+from filetransfer.wire.messages import Delete, Done, Entry, List
 
 
 @pytest.fixture
@@ -104,6 +108,22 @@ def test_completion(server: PlainServer, tmp_path: Path) -> None:
         screen.type("bye\r")
         assert screen.wait_for_end() == 0
     assert server.files == {"a long name": b"abc"}
+
+
+def test_completion_of_names_on_the_server(tmp_path: Path) -> None:
+    entries = list_entries(Entry("report-2024.csv", "file"), Entry("z", "directory"))
+    answers: Any = {List: lambda *_: entries, Delete: lambda *_: Done()}
+    with (
+        Version2Server(answers) as server,
+        open_screen(cwd=tmp_path, FT_SERVER=server.address) as screen,
+    ):
+        screen.wait_for("ft>")
+        screen.type("rm rep\t")
+        screen.wait_for("ort-2024.csv")
+        screen.type("\r")
+        screen.wait_for("report-2024.csv removed")
+        screen.type("bye\r")
+        assert screen.wait_for_end() == 0
 
 
 def test_quiet(server: PlainServer, tmp_path: Path) -> None:

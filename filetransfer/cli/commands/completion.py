@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 from click.shell_completion import get_completion_class
 
 from filetransfer.cli.client_command import ClientCommand
-from filetransfer.cli.console import PROGRAM
+from filetransfer.cli.console import COMPLETION_VARIABLE, PROGRAM
 from filetransfer.cli.invocation import Invocation
-
-_VARIABLE = "_FT_CLIENT_COMPLETE"
 
 
 @click.command(
@@ -30,8 +30,10 @@ def completion(context: click.Context, invocation: Invocation, shell: str) -> in
     Names on the server are asked for when Tab is pressed, for a second at most, and kept for half a
     minute.
     """
+    if shell == "bash":
+        import_module("filetransfer.cli.bash_completion")
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - click has these three
-    text = kind(context.find_root().command, {}, PROGRAM, _VARIABLE).source()
+    text = kind(context.find_root().command, {}, PROGRAM, COMPLETION_VARIABLE).source()
     item = {"action": "completion", "subject": shell, "text": text}
     return invocation.tell("completion", lambda console: console.show(text, item))

@@ -48,6 +48,7 @@ STANDARD_OUTPUT = "-"
     "-o",
     "--output",
     metavar="FILE",
+    type=click.Path(),
     help="Write to this file, or into this directory; - is standard output.",
 )
 @option("-r", "--recursive", is_flag=True, help="Fetch directories with all that is in them.")

@@ -9,6 +9,7 @@ import click
 from filetransfer.cli.client_command import ClientCommand
 from filetransfer.cli.console import Console, Verbosity, printable
 from filetransfer.cli.invocation import Invocation, Work
+from filetransfer.cli.names_completion import CommandNameType
 
 
 @click.command(
@@ -20,7 +21,7 @@ from filetransfer.cli.invocation import Invocation, Work
         "ft-client help put",
     ],
 )
-@click.argument("command", required=False)
+@click.argument("command", required=False, type=CommandNameType())
 @click.pass_obj
 @click.pass_context
 def help_(context: click.Context, invocation: Invocation, command: str | None) -> int:
