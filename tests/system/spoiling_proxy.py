@@ -36,6 +36,7 @@ class SpoilingProxy:
     Attributes:
         port: where it listens.
         seen: what the first connection was sent, in each direction.
+        seen_later: what clients sent on those that came after it.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class SpoilingProxy:
         self.port = 0
         self.act, self.direction, self.place, self.bit = act, direction, place, bit
         self.seen = [bytearray(), bytearray()]
+        self.seen_later = bytearray()
         self._has_spoilt = False
         self._listening: Any = None
         self._near: list[_Side] = []
@@ -106,6 +108,8 @@ class _Side(Protocol):
         self._count += len(octets)
         if self._is_spoilt:
             proxy.seen[self._direction] += octets
+        elif self._direction == UP:
+            proxy.seen_later += octets
         if not (
             self._is_spoilt and self._direction == proxy.direction and 0 <= place < len(octets)
         ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -56,9 +57,10 @@ class Way:
 
     @asynccontextmanager
     async def move(self, spoil: tuple[Any, ...] = (), **options: Any) -> AsyncIterator[Any]:
-        """Move the file; gives what became of it, what the network saw, and what there is at the target."""
+        """Move the file; gives what became of it, the network, and what there is at the target."""
         self._count += 1
-        name = f"name{self._count:06}"
+        # Of no two names is one the other with a bit flipped.
+        name = hashlib.sha256(b"%d" % self._count).hexdigest()[:12]
         here, there = self._here / name, self._daemon.root / name
         source, target = (here, there) if self._is_upload else (there, here)
         source.write_bytes(self.body)
@@ -71,7 +73,7 @@ class Way:
                     await self._transfer(open_session, here, name)
             except FileTransferError as error:
                 outcome = error
-        yield outcome, proxy.seen, target.read_bytes() if target.exists() else None
+        yield outcome, proxy, target.read_bytes() if target.exists() else None
         for path in (source, target):
             path.unlink(missing_ok=True)
 
@@ -87,10 +89,10 @@ class Way:
 
     async def find_streams(self, **options: Any) -> list[bytearray]:
         """Give what both sides send when nothing is spoilt."""
-        async with self.move(**options) as (outcome, seen, octets):
+        async with self.move(**options) as (outcome, proxy, octets):
             assert outcome is None
             assert octets == self.body
-            return list(seen)
+            return proxy.seen
 
 
 async def for_all(work: Callable[[Any], Awaitable[None]], cases: Iterable[Any]) -> None:
@@ -193,6 +195,27 @@ def resumes(request: pytest.FixtureRequest) -> Iterator[None]:
         mock.patch.object(resuming.ResumableDownload, "min_octets", 1),
     ):
         yield
+
+
+def test_an_upload_whose_answer_is_lost_is_not_sent_again(daemon: Daemon, tmp_path: Path) -> None:
+    """Cut at each octet of the answer: the next connection is told, and sends nothing."""
+    way = Way(daemon, tmp_path, is_upload=True)
+
+    async def try_all() -> None:
+        stream = (await way.find_streams())[DOWN]
+
+        async def try_one(place: int) -> None:
+            async with way.move((Act.CUT, DOWN, place)) as (outcome, proxy, octets):
+                assert (outcome, octets) == (None, BODY), place
+                assert b"upload" in proxy.seen_later, place
+                assert BODY not in proxy.seen_later, place
+
+        begin = stream.find(b"size", stream.find(b"mechanisms")) - 6
+        assert begin > 0
+        await for_all(try_one, range(begin, len(stream)))
+
+    with mock.patch.object(session, "MIN_OCTETS", 1):
+        run(try_all())
 
 
 @pytest.mark.usefixtures("resumes")
