@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 
 from filetransfer.bodies import kernel
 from filetransfer.bodies.copied import CopiedReceiver
+from filetransfer.bodies.digesting import SinkDigesting
 from filetransfer.bodies.route import goes_by_kernel
 from filetransfer.errors import RequestRefused, TransferInterrupted
 
@@ -67,6 +68,7 @@ class IncomingBody:
         self._receiver: CopiedReceiver | None = None
         self._kernel: kernel.KernelReceiver | None = None
         self._sink: Sink | None = None
+        self._digesting: SinkDigesting | None = None
         self._woken: Deferred[None] | None = None
         self._error: BaseException | None = None
         self._end: Any = None
@@ -95,10 +97,17 @@ class IncomingBody:
             TransferInterrupted: the connection ended first.
         """
         self._sink = sink
-        while not self._is_over:
-            if self._goes_by_kernel:
-                await self._receive_by_kernel(cast(kernel.Sink, sink))
-            await self._receive_copied(sink)
+        try:
+            while not self._is_over:
+                if self._goes_by_kernel:
+                    await self._receive_by_kernel(cast(kernel.Sink, sink))
+                await self._receive_copied(sink)
+        finally:
+            if self._digesting is not None:
+                # The caller closes the file as soon as this returns.
+                await self._digesting.stop()
+        if self._digesting is not None and self._digesting.error is not None:
+            raise self._digesting.error
         if isinstance(self._error, RequestRefused):
             raise self._error
         if self._error is not None:
@@ -128,9 +137,15 @@ class IncomingBody:
         if self._error is not None:
             # Whoever was told gave the body up: nobody would stop the receiver any more.
             return
-        receiver = self._kernel = kernel.KernelReceiver(self._transport, sink, self._note_moved)
+        if self._digesting is None:
+            self._digesting = SinkDigesting(self._transport.reactor, sink, self._stop_kernel)
+        receiver = self._kernel = kernel.KernelReceiver(
+            self._transport, sink, self._note_moved, self._digesting
+        )
         try:
             await receiver.receive(fed, self._source.run)
+            if self._digesting.error is not None:
+                raise self._digesting.error
         except BaseException:
             self._source.discard_body()
             raise
@@ -188,9 +203,12 @@ class IncomingBody:
     def fail(self, error: BaseException) -> None:
         """Take note that the body will not be whole: the connection is gone, or its sender gave it up."""
         self._error = error
+        self._stop_kernel()
+        self._wake()
+
+    def _stop_kernel(self) -> None:
         if self._kernel is not None:
             self._kernel.stop()
-        self._wake()
 
     def _pause(self, is_paused: bool) -> None:
         # What is still to be written when the body has ended is no affair of the next one, which may be on its way by

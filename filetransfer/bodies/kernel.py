@@ -42,6 +42,7 @@ from twisted.internet.interfaces import IPullProducer, IReadDescriptor, IWriteDe
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from filetransfer.bodies.digesting import SinkDigesting
 from filetransfer.bodies.framing import UNFRAMED, FirstRunBegun, Framing
 from filetransfer.bodies.movers import movers
 from filetransfer.errors import TransferInterrupted, refusal_from_os_error
@@ -63,14 +64,6 @@ costs 2.5 s of processor time a gigabyte, this 1.25 (the C loop 0.54)."""
 
 LOW_WATER_SECONDS = 0.1
 """A peer is fast that sends LOW_WATER_OCTETS in this time; nothing is left lying for longer."""
-
-DIGEST_OCTETS = 4 * 1024 * 1024
-"""What is less than this is digested with what comes next: a hop to a thread has its price, too."""
-
-SLOW_DIGEST_OCTETS = 1024 * 1024
-SLOW_DIGEST_SECONDS = 0.05
-"""After so long, this is enough. What is not digested is not recorded, and is sent again after a crash: when the daemon
-was killed, 2 to 3 MiB of a file that came at 6 MB/s, and with this 1 to 1.5 MiB."""
 
 # What a file system, a sandbox or an old kernel says that has no such call for this file.
 _NO_ROUTE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -336,12 +329,19 @@ class KernelReceiver:
         transport: a plain TCP or Unix one; its reading is paused, and stays so until :meth:`receive` has ended.
         sink: the file.
         moved: told, in the reactor's thread, how many octets left the socket.
+        digesting: of the sink; told when there is more. It goes on when :meth:`receive` has ended.
 
     Attributes:
         awaits_peer: whether nothing moves because the peer sends nothing.
     """
 
-    def __init__(self, transport: Any, sink: Sink, moved: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        transport: Any,
+        sink: Sink,
+        moved: Callable[[int], None],
+        digesting: SinkDigesting,
+    ) -> None:
         self.awaits_peer = False
         self._watch = _Watch(transport)
         self._sink = sink
@@ -349,12 +349,10 @@ class KernelReceiver:
         self._left = 0
         self._since_wait = 0
         self._waited_at = monotonic()
-        self._digested_at = self._waited_at
-        self._digesting: Deferred[None] | None = None
-        self._digest_error: BaseException | None = None
+        self._digesting = digesting
 
     async def receive(self, fed: bytes, count: int) -> None:
-        """Move octets, digesting them on the way; ends early when the transport must see to the rest.
+        """Move octets; ends early when the transport must see to the rest.
 
         Args:
             fed: the octets of the body that come before those in the socket.
@@ -370,15 +368,11 @@ class KernelReceiver:
                 next_step = await self._take_turn()
                 if next_step is _Next.LEAVE:
                     break
-                self._digest_behind()
+                self._digesting.go_on()
                 if next_step is _Next.WAIT:
                     await self._wait()
         finally:
             self._watch.close()
-            while self._digesting is not None:
-                await self._digesting
-        if self._digest_error is not None:
-            raise self._digest_error
 
     def stop(self) -> None:
         """Let :meth:`receive` end soon."""
@@ -402,26 +396,6 @@ class KernelReceiver:
         self.awaits_peer = True
         await self._watch.wait_until_readable(min(LOW_WATER_OCTETS, self._left) if is_fast else 1)
         self.awaits_peer = False
-
-    def _digest_behind(self) -> None:
-        """Let another mover digest what came; it reads it from the page cache, most of it from the processor's."""
-        now = monotonic()
-        is_slow = now - self._digested_at >= SLOW_DIGEST_SECONDS
-        # The sink is asked: it knows of earlier runs, too, each of which may be less than is worth a hop.
-        least = SLOW_DIGEST_OCTETS if is_slow else DIGEST_OCTETS
-        if self._digesting is None and self._sink.undigested >= least:
-            self._digested_at = now
-            self._digesting = movers.run(self._watch.reactor, self._sink.digest_behind)
-            self._digesting.addBoth(self._digested)
-
-    def _digested(self, result: Any) -> None:
-        self._digesting = None
-        if result is not None:
-            self._digest_error = result.value
-            self._watch.stop()
-        else:
-            # More may have come after its last look.
-            self._digest_behind()
 
     # In a mover's thread:
 

@@ -2,6 +2,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 from unittest import mock
 
@@ -10,7 +11,7 @@ from loopback import Loopback, Peer, over_loopback, pause, start
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from filetransfer.bodies import kernel
+from filetransfer.bodies import digesting, kernel
 from filetransfer.bodies.incoming import IncomingBody
 from filetransfer.bodies.movers import Movers
 from filetransfer.digests import start_digest
@@ -218,7 +219,7 @@ def test_short_runs_are_digested_while_they_come(seconds: float, least: int) -> 
         receiver = Receiver(part)
         receiver.connection = v2.ServerCodec()
         near, far = await loop.connect(receiver)
-        with mock.patch.object(kernel, "SLOW_DIGEST_SECONDS", seconds):
+        with mock.patch.object(digesting, "SLOW_DIGEST_SECONDS", seconds):
             far.transport.write(say_in_chunks(*[1024 * 1024] * 20))
             await all_asked(near, Put, *[BodyRun] * 21, BodyEnd)
             await near.results[0]
@@ -235,8 +236,8 @@ def digest(octets: bytes) -> bytes:
     return running.digest()
 
 
-@mock.patch.object(kernel, "DIGEST_OCTETS", 1)
-@mock.patch.object(kernel, "SLOW_DIGEST_OCTETS", 1)
+@mock.patch.object(digesting, "WINDOW_OCTETS", 1)
+@mock.patch.object(digesting, "SLOW_DIGEST_OCTETS", 1)
 @over_loopback
 async def test_most_of_it_is_digested_when_the_last_octet_comes(loop: Loopback) -> None:
     part = Part(loop.make_file())
@@ -249,6 +250,53 @@ async def test_most_of_it_is_digested_when_the_last_octet_comes(loop: Loopback) 
     far.transport.write(BODY[-1:])
     await all_asked(near, Put, BodyEnd)
     await near.results[0]
+
+
+class SlowPart(Part):
+    """Its digest has hardly begun when all of it is there, and may fail then."""
+
+    def __init__(self, descriptor: int, error: BaseException | None) -> None:
+        super().__init__(descriptor)
+        self._is_whole = threading.Event()
+        self._error = error
+
+    def advance(self, count: int) -> None:
+        super().advance(count)
+        self._note_received()
+
+    def write(self, octets: bytes) -> None:
+        super().write(octets)
+        self._note_received()
+
+    def _note_received(self) -> None:
+        if self.received == len(BODY):
+            self._is_whole.set()
+
+    def digest_behind(self) -> None:
+        # Whoever waits for the digest before he goes on never sees this end well.
+        if not self._is_whole.wait(20):
+            raise TimeoutError
+        if self._error is not None:
+            raise self._error
+        super().digest_behind()
+
+
+@pytest.mark.parametrize("error", [None, Internal("unreadable")])
+def test_no_run_waits_for_the_digest_of_another(error: Internal | None) -> None:
+    @over_loopback
+    async def test(loop: Loopback) -> None:
+        part = SlowPart(loop.make_file(), error)
+        receiver = Receiver(part)
+        receiver.connection = v2.ServerCodec()
+        near, far = await loop.connect(receiver)
+        far.transport.write(say_in_chunks(6 * 1024 * 1024, 6 * 1024 * 1024))
+        await near.until(lambda: bool(near.results) and near.body is None)
+        with nullcontext() if error is None else pytest.raises(Internal):
+            await near.results[0]
+        assert part.read() == BODY
+        assert error is not None or part.undigested < digesting.WINDOW_OCTETS
+
+    test()
 
 
 @over_loopback
