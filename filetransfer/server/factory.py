@@ -141,7 +141,9 @@ class FileTransferFactory(Factory):
     @property
     def has_descriptors(self) -> bool:
         """Whether there are files enough left to open for one more body."""
-        return len(self.works) < count_bodies(self.admission.count, self._descriptors)
+        works = len(self.works)
+        # One may always be: where there are only small requests, nothing is worked out for each.
+        return not works or works < count_bodies(self.admission.count, self._descriptors)
 
     def may_log(self, connection: FileTransferProtocol | TurnedAway) -> bool:
         """Whether there may be one more line about a peer."""
