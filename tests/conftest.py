@@ -2,11 +2,22 @@
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Generator
 
 import pytest
 from reactors import HeldThreads
+
+
+def pytest_configure() -> None:
+    """Heed signals as usual: behind ``nohup`` or ``&`` a program and all that it starts are deaf to some."""
+    for number, action in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, action)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
