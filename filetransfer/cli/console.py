@@ -90,6 +90,11 @@ class Console:
         self.verbosity = verbosity
         self.server = server
 
+    @property
+    def hears_notes(self) -> bool:
+        """Whether :meth:`note` says anything: putting it into words takes longer than moving a small file."""
+        return self.verbosity >= Verbosity.VERBOSE
+
     def begin(self, command: str) -> None:
         """Take note that a command begins."""
 
@@ -117,7 +122,7 @@ class Console:
 
     def note(self, text: str, item: Item) -> None:
         """Say what was done, when that was asked for. The arguments are those of :meth:`show`."""
-        if self.verbosity >= Verbosity.VERBOSE:
+        if self.hears_notes:
             sys.stderr.write(text + "\n")
 
     def skip(self, command: str, subject: str, reason: str) -> None:

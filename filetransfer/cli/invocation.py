@@ -59,6 +59,11 @@ class Work:
         finally:
             self.progress.end(bar)
 
+    def give_up(self, bar: Bar) -> None:
+        """Take note that a file moves no more, in the middle of it perhaps."""
+        self.goes_on |= self._can_go_on(bar)
+        self.progress.end(bar)
+
     def _can_go_on(self, bar: Bar) -> bool:
         from filetransfer.client.resuming import FEATURE, MIN_OCTETS
 

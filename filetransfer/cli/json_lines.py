@@ -61,6 +61,11 @@ class JsonConsole(Console):
         self._octets = 0
         self._counts: Counter[str] = Counter()
 
+    @property
+    def hears_notes(self) -> bool:
+        """See :attr:`Console.hears_notes`."""
+        return True
+
     def begin(self, command: str) -> None:
         """See :meth:`Console.begin`."""
         self._began_at = time.monotonic()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,8 @@ from filetransfer.client.selection import Selection
 from filetransfer.client.trees import Outcome, Totals, Watcher, get_tree, put_tree
 
 if TYPE_CHECKING:
-    from filetransfer.client import Progress, Session, Transferred
+    from filetransfer.cli.progress import Bar
+    from filetransfer.client import Session, Transferred
 
 Describe = Callable[["Session", "Transferred"], dict[str, object]]
 
@@ -58,19 +58,37 @@ class TreeWatcher(Watcher):
     def __init__(self, work: Work, source: str, target: str, describe: Describe) -> None:
         self._work = work
         self._source = source
+        self._prefix = join(source, "")
         self._target = target
         self._describe = describe
         self._statuses: list[int] = []
+        self._bars: dict[str, Bar] = {}
 
-    @contextmanager
-    def moving(self, path: str, size: int) -> Iterator[Progress | None]:
+    def begin(self, path: str, size: int) -> Bar:
         """See :class:`Watcher`."""
         self._work.progress.expect(1, size)
-        with self._work.moving(join(self._source, path)) as bar:
-            yield bar
+        bar = self._bars[path] = self._work.progress.begin(self._prefix + path)
+        return bar
+
+    def give_up(self, path: str) -> None:
+        """See :class:`Watcher`."""
+        self._work.give_up(self._bars.pop(path))
 
     def end(self, outcome: Outcome) -> None:
         """See :class:`Watcher`."""
+        self._end_bar(outcome)
+        if outcome.error is not None or outcome.reason or self._work.console.hears_notes:
+            self._say(outcome)
+
+    def _end_bar(self, outcome: Outcome) -> None:
+        bar = self._bars.pop(outcome.path, None)
+        if bar is not None:
+            if outcome.transferred is not None:
+                # Of a small file, nothing was told before.
+                bar.moved = outcome.transferred.size
+            self._work.progress.end(bar)
+
+    def _say(self, outcome: Outcome) -> None:
         work = self._work
         subject = join(self._source, outcome.path)
         if outcome.error is not None:

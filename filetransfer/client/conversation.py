@@ -20,16 +20,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.threads import deferToThread
 
 from filetransfer.client.connecting import Connector, choose_wait
-from filetransfer.client.destinations import Publisher
-from filetransfer.client.exchanges import Exchange
+from filetransfer.client.exchanges import Ended, Exchange
 from filetransfer.client.protocol import ClientProtocol, ServerInfo
+from filetransfer.client.publishing import Publisher
 from filetransfer.errors import (
     FileTransferError,
     LocalProtocolError,
@@ -98,6 +98,14 @@ class Conversation:
     def is_closed(self) -> bool:
         """Whether nothing can be asked any more."""
         return self._is_closed
+
+    def has_feature(self, name: str) -> bool:
+        """Tell whether the server has said that it can something."""
+        return self.server is not None and name in self.server.features
+
+    def is_durable(self) -> bool:
+        """Tell whether what the server calls done is on stable storage: unless it was told that it need not be."""
+        return self.has_feature("durable")
 
     async def open(self) -> ClientEnd:
         """Connect, if there was no connection yet.
@@ -247,15 +255,27 @@ class Conversation:
 
     def submit(self, exchange: Exchange[_Result]) -> Deferred[_Result]:
         """Ask for something; gives what becomes of it. Raises LocalProtocolError: this was closed."""
+        asked: Deferred[_Result] = Deferred(lambda _: exchange.fail(CancelledError()))
+
+        def ended(result: _Result | None, error: BaseException | None) -> None:
+            if error is None:
+                asked.callback(cast(_Result, result))
+            else:
+                asked.errback(error)
+
+        self.begin(exchange, ended)
+        return asked
+
+    def begin(self, exchange: Exchange[_Result], ended: Ended[_Result]) -> None:
+        """Ask for something; ``ended`` is told what becomes of it. Raises LocalProtocolError: this was closed."""
         if self._is_closed:
             raise LocalProtocolError("the session is closed")
+        exchange.begin(self._release, ended)
         self._pending.add(exchange)
         self._waiting.append(exchange)
-        exchange.result.addBoth(self._ended, exchange)
         self._wake_after(0.0)
-        return exchange.result
 
-    def _ended(self, result: _Result, exchange: Exchange[Any]) -> _Result:
+    def _release(self, exchange: Exchange[Any]) -> None:
         self._pending.discard(exchange)
         self._under_way.discard(exchange)
         if self._protocol is not None:
@@ -265,7 +285,6 @@ class Conversation:
         if not self._pending and self._idle is not None:
             idle, self._idle = self._idle, None
             idle.callback(None)
-        return result
 
     @staticmethod
     def _fail(exchanges: list[Exchange[Any]], error: Exception) -> None:

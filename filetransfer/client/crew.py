@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from twisted.internet.defer import Deferred
+from msgspec import Struct
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from filetransfer.client.exchanges import Progress, Transferred
+from filetransfer.client.exchanges import Exchange, Progress, Transferred
 from filetransfer.client.local_trees import LocalTree, Skipped
+from filetransfer.client.sources import MAX_SMALL_OCTETS
 from filetransfer.errors import (
     ConnectFailed,
     FileTransferError,
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 MAX_AT_ONCE = 1024
 """Twice what a session has under way at a time: it never runs dry, and ten thousand files are not all begun at once."""
 
+_ROOM_AT = MAX_AT_ONCE * 3 // 4
+"""When so few are under way, the next ones are begun: many in a turn, rather than one whenever one has ended."""
+
 LARGE_OCTETS = 1024 * 1024
 """From this size on, files are worth another connection."""
 
@@ -49,12 +54,13 @@ _HOPELESS: tuple[type[FileTransferError], ...] = (
     Untrusted,
 )
 
+_GIVEN_UP: tuple[type[BaseException], ...] = (*_HOPELESS, CancelledError)
+
 Action = Literal["send", "make-directory", "remove", "keep", "compare", "skip"]
 """What is done with something in a tree: it is sent or fetched, made, removed, left as it is, compared, or left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What became of one thing in a tree.
 
     Attributes:
@@ -75,10 +81,11 @@ class Outcome:
 class Watcher:
     """Is told what becomes of a tree, in the reactor's thread; this one does not care."""
 
-    @contextmanager
-    def moving(self, path: str, size: int) -> Iterator[Progress | None]:
-        """Take note that a file is being sent or fetched; gives what is told of what moves of it."""
-        yield None
+    def begin(self, path: str, size: int) -> Progress | None:
+        """Take note that a file is being sent or fetched; gives what is told of what moves of it, if it is large."""
+
+    def give_up(self, path: str) -> None:
+        """Take note that a file that was begun is given up: it has no outcome."""
 
     def end(self, outcome: Outcome) -> None:
         """Take note of what has become of something."""
@@ -120,8 +127,7 @@ class Totals:
             self.skipped += 1
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """Something to be done.
 
     Attributes:
@@ -141,7 +147,13 @@ class Mover(Protocol):
     """Moves things from one tree to another."""
 
     async def send(self, entry: Entry, progress: Progress | None) -> Transferred:
-        """Send, or fetch, a file."""
+        """Send, or fetch, a file, over as many connections as it takes."""
+
+    def make_exchange(self, entry: Entry, session: Session) -> Exchange[Transferred]:
+        """Give the exchange that sends, or fetches, a file of at most MAX_SMALL_OCTETS. Raises as :meth:`send`."""
+
+    def explain(self, error: Exception) -> Exception:
+        """Give what the failure of a file that was sent, or fetched, means to those who asked for a tree."""
 
     async def make_directory(self, entry: Entry) -> None:
         """Make a directory; what is begun after this was begun may be in it."""
@@ -158,8 +170,19 @@ def skip(found: Skipped) -> Step:
     return Step("skip", Entry(found.path, "other"), found.reason, found.error)
 
 
+@dataclass(slots=True)
+class _Lane:
+    """A session, and the octets that are on their way over it."""
+
+    session: Session
+    load: int = 0
+
+
 class Crew:
     """Takes steps, many at a time, over one or more connections.
+
+    A small file is one exchange, and is begun and ended by plain calls: with a coroutine, Deferreds and context
+    managers for each, fifty thousand of them took four times as long.
 
     Used as an async context manager: what is under way when it is left by an exception is given up, and the connections
     that it has made besides the session's own are closed, as is the local tree.
@@ -180,11 +203,12 @@ class Crew:
         self.totals = Totals()
         self.tree = tree
         self._watcher = watcher or Watcher()
-        self._sessions = [session]
-        self._loads = [0]
-        self._max_sessions = connections
+        self._lanes = [_Lane(session)]
+        self._max_lanes = connections
         self._running: set[Deferred[None]] = set()
+        self._small: set[Exchange[Transferred]] = set()
         self._room: Deferred[None] | None = None
+        self._room_at = 0
         self._hopeless: BaseException | None = None
         self._blocked = "/"
 
@@ -194,30 +218,35 @@ class Crew:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for running in list(self._running):
             running.cancel()
+        for exchange in list(self._small):
+            exchange.fail(CancelledError())
         self.tree.close()
-        for session in self._sessions[1:]:
-            await (session.close() if kind is None else session.abort())
+        for lane in self._lanes[1:]:
+            await (lane.session.close() if kind is None else lane.session.abort())
 
     @property
     def first_session(self) -> Session:
         """The session that there was."""
-        return self._sessions[0]
+        return self._lanes[0].session
 
     @contextmanager
     def choose_session(self, size: int) -> Iterator[Session]:
         """Give the session that has least to do, for a file of so many octets."""
-        is_large = size >= LARGE_OCTETS
-        chosen = min(range(len(self._loads)), key=self._loads.__getitem__)
-        if is_large and self._loads[chosen] and len(self._sessions) < self._max_sessions:
-            chosen = len(self._sessions)
-            self._sessions.append(self._sessions[0].begin_another())
-            self._loads.append(0)
+        lane = self._choose_lane(size)
         load = size + _REQUEST_OCTETS
-        self._loads[chosen] += load
+        lane.load += load
         try:
-            yield self._sessions[chosen]
+            yield lane.session
         finally:
-            self._loads[chosen] -= load
+            lane.load -= load
+
+    def _choose_lane(self, size: int) -> _Lane:
+        lanes = self._lanes
+        chosen = lanes[0] if len(lanes) == 1 else min(lanes, key=lambda lane: lane.load)
+        if size >= LARGE_OCTETS and chosen.load and len(lanes) < self._max_lanes:
+            chosen = _Lane(self.first_session.begin_another())
+            lanes.append(chosen)
+        return chosen
 
     async def take(self, steps: AsyncIterator[Step], mover: Mover) -> None:
         """Take steps, and return when the last has its outcome.
@@ -232,12 +261,39 @@ class Crew:
             elif not step.entry.path.startswith(self._blocked):
                 # What is removed is so when all before it is done, and before all behind it.
                 has_turned = is_removing is not (step.action == "remove")
-                await self._wait_until(0 if has_turned else MAX_AT_ONCE - 1)
+                if has_turned or self._count >= MAX_AT_ONCE:
+                    await self._wait_until(0 if has_turned else _ROOM_AT)
                 is_removing ^= has_turned
                 self._begin(step, mover)
+            if self._hopeless is not None:
+                break
         await self._wait_until(0)
 
+    @property
+    def _count(self) -> int:
+        """How many steps are under way."""
+        return len(self._running) + len(self._small)
+
+    async def _wait_until(self, count: int) -> None:
+        """Return when so few steps are under way. Raises what ends them all."""
+        if self._count > count and self._hopeless is None:
+            self._room_at = count
+            self._room = Deferred()
+            await self._room
+        if self._hopeless is not None:
+            raise self._hopeless
+
+    def _note_room(self) -> None:
+        """Go on with the steps, if they wait and few enough are under way."""
+        if self._room is not None and (self._count <= self._room_at or self._hopeless is not None):
+            room, self._room = self._room, None
+            room.callback(None)
+
     def _begin(self, step: Step, mover: Mover) -> None:
+        size = step.entry.size
+        if step.action == "send" and size is not None and size <= MAX_SMALL_OCTETS:
+            self._begin_small(step.entry, size, mover)
+            return
         taking = Deferred.fromCoroutine(self._take_one(step, mover))
         if not taking.called:
             self._running.add(taking)
@@ -247,17 +303,50 @@ class Crew:
         self._running.discard(taking)
         if isinstance(result, Failure) and self._hopeless is None:
             self._hopeless = result.value
-        room, self._room = self._room, None
-        if room is not None:
-            room.callback(None)
+        self._note_room()
 
-    async def _wait_until(self, count: int) -> None:
-        """Return when so few steps are under way. Raises what ends them all."""
-        while len(self._running) > count and self._hopeless is None:
-            self._room = Deferred()
-            await self._room
-        if self._hopeless is not None:
-            raise self._hopeless
+    # Small files.
+
+    def _begin_small(self, entry: Entry, size: int, mover: Mover) -> None:
+        lane = self._choose_lane(size)
+        load = size + _REQUEST_OCTETS
+
+        def ended(transferred: Transferred | None, error: BaseException | None) -> None:
+            lane.load -= load
+            self._small.discard(exchange)
+            try:
+                self._end_small(entry.path, mover, transferred, error)
+            except Exception as bug:  # noqa: BLE001 - of the watcher's; the connection must not hear of it
+                self._hopeless = self._hopeless or bug
+            self._note_room()
+
+        self._watcher.begin(entry.path, size)
+        try:
+            exchange = mover.make_exchange(entry, lane.session)
+            lane.session.conversation.begin(exchange, ended)
+        except (FileTransferError, OSError) as error:
+            self._end_small(entry.path, mover, None, error)
+        else:
+            lane.load += load
+            self._small.add(exchange)
+
+    def _end_small(
+        self,
+        path: str,
+        mover: Mover,
+        transferred: Transferred | None,
+        error: BaseException | None,
+    ) -> None:
+        if transferred is not None:
+            self.tell(Outcome("send", path, transferred))
+        elif isinstance(error, FileTransferError | OSError) and not isinstance(error, _HOPELESS):
+            self.tell(Outcome("send", path, error=mover.explain(error)))
+        else:
+            self._watcher.give_up(path)
+            if self._hopeless is None and not isinstance(error, CancelledError):
+                self._hopeless = error
+
+    # Everything else.
 
     async def _take_one(self, step: Step, mover: Mover) -> None:
         try:
@@ -277,13 +366,22 @@ class Crew:
         entry = step.entry
         transferred = None
         if step.action == "send":
-            with self._watcher.moving(entry.path, entry.size or 0) as progress:
-                transferred = await mover.send(entry, progress)
+            transferred = await self._send(entry, mover)
         elif step.action == "make-directory":
             await mover.make_directory(entry)
         elif step.action == "remove":
             await mover.remove(entry)
         return Outcome(step.action, entry.path, transferred, step.reason, step.error)
+
+    async def _send(self, entry: Entry, mover: Mover) -> Transferred:
+        progress = self._watcher.begin(entry.path, entry.size or 0)
+        try:
+            return await mover.send(entry, progress)
+        except _GIVEN_UP:
+            self._watcher.give_up(entry.path)
+            raise
+        except (FileTransferError, OSError) as error:
+            raise mover.explain(error) from error
 
     def tell(self, outcome: Outcome) -> None:
         """Count an outcome, and say it to the watcher."""

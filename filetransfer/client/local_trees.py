@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from filetransfer.client.destinations import BeneathDestination
+from filetransfer.client.destinations import BeneathDestination, Directories
 from filetransfer.client.selection import EVERYTHING, Selection
 from filetransfer.digests import DEFAULT_ALGORITHM, start_digest
 from filetransfer.errors import NameInvalid
@@ -101,18 +101,21 @@ class LocalTree:
         durability: Durability = "full",
     ) -> None:
         self.path = os.path.abspath(path)
+        self._prefix = os.path.join(self.path, "")
         self._follows_links = follows_links
         self._durability = durability
         self._root = Root(self.path)
+        self._directories = Directories(self._root)
         self._changed: set[str] = set()
 
     def close(self) -> None:
         """Let go of the directory."""
+        self._directories.forget()
         self._root.close()
 
     def locate(self, path: str) -> str:
         """Give the path of something in the tree on this machine, for reading it and for messages."""
-        return os.path.join(self.path, path)
+        return self._prefix + path
 
     # Reading.
 
@@ -228,7 +231,7 @@ class LocalTree:
 
     def find_destination(self, path: str) -> BeneathDestination:
         """Give where a file goes."""
-        return BeneathDestination(self._root, self.path, path, self._durability)
+        return BeneathDestination(self._directories, self.path, path, self._durability)
 
     def make_directory(self, path: str) -> None:
         """Make a directory, whose parent is there. One that is there already will do. Raises OSError."""
@@ -249,6 +252,7 @@ class LocalTree:
         parent, name = self._open_parent(path)
         try:
             if is_directory:
+                self._directories.forget()
                 os.rmdir(name, dir_fd=parent)
             else:
                 os.unlink(name, dir_fd=parent)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.threads import deferToThread
 
 from filetransfer.client.crew import Crew, Outcome
+from filetransfer.client.destinations import PathDestination
 from filetransfer.client.exchanges import Preserve, Progress, Transferred
+from filetransfer.client.get_exchange import GetExchange
+from filetransfer.client.put_exchange import PutExchange
+from filetransfer.client.sources import PathSource
 from filetransfer.errors import Exists, PreconditionFailed, SourceChanged
-from filetransfer.wire.messages import Entry
+from filetransfer.names import check_path
+from filetransfer.wire.messages import Entry, Get, Put
+
+if TYPE_CHECKING:
+    from filetransfer.client.session import Session
 
 
 class _Direction:
@@ -38,20 +46,33 @@ class Uploads(_Direction):
     async def send(self, entry: Entry, progress: Progress | None) -> Transferred:
         """See :class:`Mover`."""
         with self._crew.choose_session(entry.size or 0) as session:
-            try:
-                return await session.put(
-                    self._crew.tree.locate(entry.path),
-                    self._prefix + entry.path,
-                    preserve=self._preserve,
-                    parents=True,
-                    if_none_match=self._no_clobber,
-                    resume=self._resume,
-                    progress=progress,
-                )
-            except FileNotFoundError as error:
-                raise SourceChanged("it vanished before it was read") from error
-            except PreconditionFailed as refusal:
-                raise Exists("it exists") if self._no_clobber else refusal from refusal
+            return await session.put(
+                self._crew.tree.locate(entry.path),
+                self._prefix + entry.path,
+                preserve=self._preserve,
+                parents=True,
+                if_none_match=self._no_clobber,
+                resume=self._resume,
+                progress=progress,
+            )
+
+    def make_exchange(self, entry: Entry, session: Session) -> PutExchange:
+        """See :class:`Mover`."""
+        path = check_path(self._prefix + entry.path)
+        return PutExchange(
+            PathSource(self._crew.tree.locate(entry.path)),
+            Put(path, parents=True, if_none_match=self._no_clobber),
+            self._preserve,
+            session.conversation.is_durable,
+        )
+
+    def explain(self, error: Exception) -> Exception:
+        """See :class:`Mover`."""
+        if isinstance(error, FileNotFoundError):
+            return SourceChanged("it vanished before it was read")
+        if isinstance(error, PreconditionFailed) and self._no_clobber:
+            return Exists("it exists")
+        return error
 
     async def make_directory(self, entry: Entry) -> None:
         """See :class:`Mover`."""
@@ -78,18 +99,35 @@ class Downloads(_Direction):
 
     async def send(self, entry: Entry, progress: Progress | None) -> Transferred:
         """See :class:`Mover`."""
-        tree = self._crew.tree
-        self._make_missing(entry.path.rpartition("/")[0])
-        if self._no_clobber and tree.has(entry.path):
-            raise FileExistsError(errno.EEXIST, "is here already", tree.locate(entry.path))
+        destination = self._find_destination(entry.path)
         with self._crew.choose_session(entry.size or 0) as session:
             return await session.get(
                 self._prefix + entry.path,
-                tree.find_destination(entry.path),
+                destination,
                 preserve=self._preserve,
                 resume=self._resume,
                 progress=progress,
             )
+
+    def make_exchange(self, entry: Entry, session: Session) -> GetExchange:
+        """See :class:`Mover`."""
+        return GetExchange(
+            Get(check_path(self._prefix + entry.path)),
+            self._find_destination(entry.path),
+            session.conversation.publisher,
+            self._preserve,
+        )
+
+    def explain(self, error: Exception) -> Exception:
+        """See :class:`Mover`."""
+        return error
+
+    def _find_destination(self, path: str) -> PathDestination:
+        tree = self._crew.tree
+        self._make_missing(path.rpartition("/")[0])
+        if self._no_clobber and tree.has(path):
+            raise FileExistsError(errno.EEXIST, "is here already", tree.locate(path))
+        return tree.find_destination(path)
 
     def _make_missing(self, directory: str) -> None:
         """Make a directory, and those it is in, that nobody asked for by itself."""

@@ -16,7 +16,7 @@ in :attr:`ClientProtocol.unanswered` what nobody has answered.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 from typing import Protocol as Interface
@@ -27,9 +27,10 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from filetransfer.bodies.incoming import HeldBody, IncomingBody
-from filetransfer.client.exchanges import Exchange, GetExchange, ListExchange
+from filetransfer.client.exchanges import Exchange, ListExchange
+from filetransfer.client.get_exchange import GetExchange
 from filetransfer.client.receiving import MAX_DISCARDED_OCTETS, BulkSource, FedBody
-from filetransfer.client.sending import Batch, Outlet, Sending, frame_small
+from filetransfer.client.sending import Batch, Outlet, Sending
 from filetransfer.client.sources import CHANGED, MAX_SMALL_OCTETS, Body, StreamBody
 from filetransfer.errors import (
     Cancelled,
@@ -133,6 +134,7 @@ class ClientProtocol(Protocol):
         self._is_over = False
         self._is_held_back = False
         self._moved_at = 0.0
+        self._has_last_turn = True
         self._deadline: IDelayedCall | None = None
         self._silence: IDelayedCall | None = None
         self._lost: Deferred[None] = Deferred()
@@ -151,7 +153,7 @@ class ClientProtocol(Protocol):
         self._is_writing = True
         batch = Batch(self._outlet.write)
         while self._may_write() and (exchange := self._owner.take_next(self)) is not None:
-            body = self._write_head(exchange, batch)
+            body = self._write_request(exchange, batch)
             if body is not None:
                 batch.flush()
                 self._sender = exchange
@@ -266,27 +268,21 @@ class ClientProtocol(Protocol):
     def _may_write(self) -> bool:
         return self._outlet.has_room and self._sender is None and not self._is_over
 
-    def _write_head(self, exchange: Exchange[Any], batch: Batch) -> Body | StreamBody | None:
+    def _write_request(self, exchange: Exchange[Any], batch: Batch) -> Body | StreamBody | None:
         """Write a request, with its body if that is small; give the body if it is large."""
-        body = None
         try:
-            request, body = exchange.open(self._connection)
-            head = self._connection.encode(request)
+            octets, body = exchange.open(self._connection)
         except (OSError, FileTransferError) as error:
-            if body is not None:
-                body.close()
             exchange.fail(error)
             return None
         if not self.unanswered:
             self._note_move()
-        self.unanswered.append(exchange)
-        self._watch()
-        batch.write(head)
-        if body is None or body.octets is None:
-            return body
-        batch.write(frame_small(self._connection, body))
-        exchange.body_moved(body.size)
-        return None
+            self.unanswered.append(exchange)
+            self._watch()
+        else:
+            self.unanswered.append(exchange)
+        batch.write(octets)
+        return body
 
     def _send_bulk(self, exchange: Exchange[Any], body: Body | StreamBody) -> None:
         def moved(count: int) -> None:
@@ -365,27 +361,21 @@ class ClientProtocol(Protocol):
         self._await_silence()
 
     def _take_event(self, event: Event) -> None:
-        match event:
-            case BodyEnd():
-                self._end_body(event)
-            case BodyRun():
-                if self._body is not None:
-                    self._body.run_began()
-            case Content() | Listing():
-                self._begin_body(event)
-            case Working():
-                # That it came is all there is to it: the peer is alive.
-                pass
-            case EndOfMessages():
-                self._is_over = True
-            case VersionChosen():
-                self._choose_version(event)
-            case Greeting():
-                self._take_greeting(event)
-            case Unavailable(error):
-                self._abort(error)
-            case _:
-                self._take_response(event)  # type: ignore[arg-type] # the client's decoder gives no requests
+        take = _TAKEN_BY.get(type(event), ClientProtocol._take_response)
+        take(self, event)
+
+    def _begin_run(self, _: BodyRun) -> None:
+        if self._body is not None:
+            self._body.run_began()
+
+    def _take_working(self, _: Working) -> None:
+        """That it came is all there is to it: the peer is alive."""
+
+    def _take_end(self, _: EndOfMessages) -> None:
+        self._is_over = True
+
+    def _take_unavailable(self, unavailable: Unavailable) -> None:
+        self._abort(unavailable.error)
 
     def _take_response(self, response: Response) -> None:
         exchange = self.unanswered[0]
@@ -517,7 +507,12 @@ class ClientProtocol(Protocol):
             self._note_move()
         left = self._moved_at + self._timeout_seconds - self._clock.seconds()
         if left > 0:
+            self._has_last_turn = True
             self._deadline = self._clock.callLater(left, self._check_deadline)
+        elif self._has_last_turn:
+            # It may be this thread that waited, for a disk: what has come meanwhile is looked at first.
+            self._has_last_turn = False
+            self._deadline = self._clock.callLater(0, self._check_deadline)
         else:
             self._abort(TransferTimeout(f"nothing moved for {self._timeout_seconds:g} seconds"))
 
@@ -547,3 +542,17 @@ class ClientProtocol(Protocol):
     def _stop(call: IDelayedCall | None) -> None:
         if call is not None and call.active():
             call.cancel()
+
+
+_TAKEN_BY: dict[type, Callable[[ClientProtocol, Any], None]] = {
+    BodyEnd: ClientProtocol._end_body,
+    BodyRun: ClientProtocol._begin_run,
+    Content: ClientProtocol._begin_body,
+    Listing: ClientProtocol._begin_body,
+    Working: ClientProtocol._take_working,
+    EndOfMessages: ClientProtocol._take_end,
+    VersionChosen: ClientProtocol._choose_version,
+    Greeting: ClientProtocol._take_greeting,
+    Unavailable: ClientProtocol._take_unavailable,
+}
+"""What takes an event; whatever is not here is a response without a body."""

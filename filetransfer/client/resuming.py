@@ -23,14 +23,14 @@ from filetransfer.client.connecting import Connector, choose_wait, sleep
 from filetransfer.client.conversation import Conversation
 from filetransfer.client.destinations import PathDestination
 from filetransfer.client.exchanges import (
-    GetExchange,
     PlainExchange,
     Preserve,
     Progress,
-    PutExchange,
     Transferred,
 )
+from filetransfer.client.get_exchange import GetExchange
 from filetransfer.client.journal import Claim, DownloadEntry, Journal, UploadEntry
+from filetransfer.client.put_exchange import PutExchange
 from filetransfer.client.sources import CHANGED, Body, PathSource
 from filetransfer.digests import DEFAULT_ALGORITHM, Digest, start_digest
 from filetransfer.errors import (
@@ -225,7 +225,14 @@ class ResumableUpload:
         if status is not None and status.kind == "published":
             if await self._is_same(status, self._identity.size):
                 size = self._identity.size
-                return Transferred(size, status.etag, status.digest, is_verified=True, offset=size)
+                return Transferred(
+                    size,
+                    status.etag,
+                    status.digest,
+                    is_verified=True,
+                    is_durable=self._recovery.conversation.is_durable(),
+                    offset=size,
+                )
             await deferToThread(self._begin_anew)
         elif status is not None and status.offset:
             prefix = await self._is_same(status, status.offset)
@@ -233,8 +240,10 @@ class ResumableUpload:
         self._offset = offset
         source = _Rest(self._path, self._identity, offset, prefix)
         request = replace(self._request, upload=self._token)
-        exchange = PutExchange(source, request, self._preserves, self._progress)
-        return await self._recovery.conversation.submit(exchange)
+        conversation = self._recovery.conversation
+        return await conversation.submit(
+            PutExchange(source, request, self._preserves, conversation.is_durable, self._progress)
+        )
 
     async def _ask(self) -> Status | None:
         try:

@@ -21,7 +21,7 @@ from filetransfer.bodies.digesting import DigestBehind
 from filetransfer.bodies.framing import split_tail
 from filetransfer.bodies.route import goes_by_kernel, send_body
 from filetransfer.client.sources import CHANGED, Body, StreamBody
-from filetransfer.digests import DEFAULT_ALGORITHM, start_digest
+from filetransfer.digests import DEFAULT_ALGORITHM, Digest, start_digest
 from filetransfer.errors import Cancelled, SourceChanged
 from filetransfer.wire.connection import ClientEnd
 from filetransfer.wire.messages import BodyEnd
@@ -63,13 +63,18 @@ class Batch:
             self._size = 0
 
 
-def frame_small(connection: ClientEnd, body: Body) -> bytes:
-    """Give a small body, with what stands before and behind it."""
-    octets = body.octets or b""
+def frame_small(connection: ClientEnd, octets: bytes, prefix: Digest | None = None) -> bytes:
+    """Give a small body, with what stands before and behind it.
+
+    Args:
+        connection: frames it.
+        octets: of the body.
+        prefix: running digest of what the receiver has already; None when it has nothing.
+    """
     run = connection.encode_run(len(octets)) + octets if octets else b""
     end = BodyEnd()
     if connection.has_trailers:
-        digest = start_digest() if body.prefix is None else body.prefix
+        digest = start_digest() if prefix is None else prefix
         digest.update(octets)
         end.digest[DEFAULT_ALGORITHM] = digest.digest()
     return run + connection.encode_body_end(end)

@@ -9,7 +9,6 @@ speaks; what that version cannot say is refused here, with an error that says so
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import os
 from collections.abc import AsyncIterator, Awaitable, Collection
@@ -30,18 +29,18 @@ from filetransfer.client.destinations import (
 )
 from filetransfer.client.doubts import ask_carefully
 from filetransfer.client.exchanges import (
-    GetExchange,
     ListExchange,
     PlainExchange,
     Preserve,
     Progress,
-    PutExchange,
     Transferred,
 )
+from filetransfer.client.get_exchange import GetExchange
 from filetransfer.client.journal import Journal, UploadEntry
 from filetransfer.client.known import find_state_directory
 from filetransfer.client.patience import ask_patiently
 from filetransfer.client.protocol import ServerInfo
+from filetransfer.client.put_exchange import PutExchange
 from filetransfer.client.resuming import (
     FEATURE,
     MIN_OCTETS,
@@ -157,6 +156,11 @@ class Session:
             await self.abort()
 
     @property
+    def conversation(self) -> Conversation:
+        """Its exchanges: for those who have thousands of their own."""
+        return self._conversation
+
+    @property
     def server_info(self) -> ServerInfo | None:
         """What is known of the server; None before the first connection."""
         return self._conversation.server
@@ -242,18 +246,13 @@ class Session:
                 and isinstance(source, PathSource)
                 and await self._can_resume(source, request)
             ):
-                stored = await self._resume_put(source, request, preserve, progress)
-            else:
-                stored = await self._conversation.submit(
-                    PutExchange(source, request, preserve, progress)
-                )
+                return await self._resume_put(source, request, preserve, progress)
+            is_durable = self._conversation.is_durable
+            return await self._conversation.submit(
+                PutExchange(source, request, preserve, is_durable, progress)
+            )
         finally:
             source.close()
-        # What is done is durable, unless the server was told that it need not be.
-        return dataclasses.replace(stored, is_durable=self._has_feature("durable"))
-
-    def _has_feature(self, name: str) -> bool:
-        return self.server_info is not None and name in self.server_info.features
 
     async def _can_resume(self, source: PathSource, request: Put) -> bool:
         if os.stat(source.path).st_size < MIN_OCTETS:
@@ -261,7 +260,7 @@ class Session:
         path = os.path.abspath(source.path)
         self._recovery.was_begun(UploadEntry, self.server, request.path, path)
         await self._conversation.open()
-        return self._has_feature(FEATURE)
+        return self._conversation.has_feature(FEATURE)
 
     async def _resume_put(
         self, source: PathSource, request: Put, preserve: Preserve, progress: Progress | None
@@ -408,7 +407,7 @@ class Session:
             return self._ask_carefully(request, "the copy")
 
         done = cast(Done, await ask_patiently(self._clock, self._tries, ask))
-        return Transferred(done.size or 0, done.etag, is_durable=self._has_feature("durable"))
+        return Transferred(done.size or 0, done.etag, is_durable=self._conversation.is_durable())
 
     async def summary(
         self,

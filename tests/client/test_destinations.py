@@ -11,14 +11,9 @@ import pytest
 from client_rig import HELP, Asked, Rig, content, content_head
 from reactors import HeldThreads
 
-from filetransfer.client import conversation, destinations
-from filetransfer.client.destinations import (
-    Delivery,
-    PathDestination,
-    Publisher,
-    Stream,
-    find_destination,
-)
+from filetransfer.client import conversation, publishing
+from filetransfer.client.destinations import PathDestination, Stream, find_destination
+from filetransfer.client.publishing import Publisher, SmallDelivery
 from filetransfer.errors import TransferInterrupted
 
 LARGE = 300_000
@@ -42,7 +37,7 @@ class Deliveries:
             self.told[path.name] = error
 
         destination = PathDestination(str(path), durability)  # type: ignore[arg-type]
-        self.publisher.submit(Delivery(destination, done, octets=octets))
+        self.publisher.submit(SmallDelivery(octets, destination, done))
 
 
 @pytest.mark.parametrize("durability", ["full", "none"])
@@ -51,7 +46,8 @@ def test_a_batch(threads: HeldThreads, tmp_path: Path, durability: str) -> None:
     deliveries = Deliveries()
     for number in range(200):
         deliveries.submit(tmp_path / str(number), b"%d" % number, durability)
-    assert len(threads) == 1
+    # What waits for no disk waits for no thread either.
+    assert len(threads) == (durability == "full")
     threads.run()
     assert len(deliveries.told) == 200
     assert set(deliveries.told.values()) == {None}
@@ -82,10 +78,19 @@ def test_a_batch_is_durable_before_anybody_is_told(
     for name in "bcd":
         deliveries.submit(tmp_path / name)
     threads.run_one()
-    assert calls == ["file", "rename", "directory"]
+    assert calls == ["file", "rename"]
+    assert not deliveries.told
+    calls.clear()
+    # The directory of the first batch, with the files of the second.
+    threads.run_one()
+    assert sorted(calls[:4]) == ["directory", "file", "file", "file"]
+    assert calls[4:] == ["rename"] * 3
+    assert list(deliveries.told) == ["a"]
     calls.clear()
     threads.run_one()
-    assert calls == ["file"] * 3 + ["rename"] * 3 + ["directory"]
+    assert calls == ["directory"]
+    assert list(deliveries.told) == list("abcd")
+    assert not len(threads)
 
 
 def test_the_last_of_two_with_one_name_wins(threads: HeldThreads, tmp_path: Path) -> None:
@@ -97,13 +102,13 @@ def test_the_last_of_two_with_one_name_wins(threads: HeldThreads, tmp_path: Path
 
 
 def test_one_that_fails_does_not_stop_the_batch(threads: HeldThreads, tmp_path: Path) -> None:
+    before = open_descriptors()
     deliveries = Deliveries()
     (tmp_path / "taken").mkdir()
     deliveries.submit(tmp_path / "a")
     deliveries.submit(tmp_path / "taken")
     deliveries.submit(tmp_path / "missing" / "b")
     deliveries.submit(tmp_path / "c")
-    before = open_descriptors()
     threads.run()
     assert deliveries.told["a"] is None
     assert deliveries.told["c"] is None
@@ -130,7 +135,7 @@ def test_a_disk_that_fails(
     if failing == "rename":
         monkeypatch.setattr(os, "rename", fail)
     elif failing == "write":
-        monkeypatch.setattr(os, "pwrite", fail)
+        monkeypatch.setattr(os, "write", fail)
     elif failing == "open":
         open_ = os.open
 
@@ -157,7 +162,7 @@ def test_a_fault_of_ours_is_told(
     threads: HeldThreads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deliveries = Deliveries()
-    monkeypatch.setattr(destinations, "_sync_parent", lambda *_: 1 / 0)
+    monkeypatch.setattr(publishing, "_sync_parent", lambda *_: 1 / 0)
     deliveries.submit(tmp_path / "a")
     threads.run()
     assert isinstance(deliveries.told["a"], ZeroDivisionError)

@@ -245,6 +245,37 @@ def test_what_none_of_the_files_would_survive_ends_it(here: Path) -> None:
     assert len(recorder.outcomes) == 18
 
 
+class Choker(Recorder):
+    """Fails when it is told of anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: set[str] = set()
+
+    def begin(self, path: str, size: int) -> None:
+        self.begun.add(path)
+
+    def give_up(self, path: str) -> None:
+        self.begun.discard(path)
+
+    def end(self, outcome: Outcome) -> None:
+        super().end(outcome)
+        self.begun.discard(outcome.path)
+        raise ZeroDivisionError
+
+
+def test_a_watcher_that_fails_ends_it(here: Path) -> None:
+    for number in range(2000):
+        (here / f"{number:04}").touch()
+    choker = Choker()
+    answers = {MakeDirectory: lambda *_: Done(), Put: lambda *_: Done(0, "e1")}
+    with Version2Server(answers) as server, pytest.raises(ZeroDivisionError):
+        put(server, here, choker)
+    assert choker.outcomes
+    # Of each file that was begun, it was told what became of it, or that it was given up.
+    assert not choker.begun
+
+
 def test_each_refusal_is_of_one_file(here: Path) -> None:
     for name in "abc":
         (here / name).write_bytes(name.encode())

@@ -490,6 +490,15 @@ def test_nothing_moved_for_too_long_fails_everything(rig: Rig, tmp_path: Path) -
     assert rig.link.was_aborted
 
 
+def test_what_came_while_we_were_busy_ourselves_is_no_timeout(rig: Rig) -> None:
+    asked = rig.ask(rig.session.help())
+    # What a reactor does whose thread was held up by a disk: first what is overdue, then what has come.
+    rig.clock.callLater(60, rig.link.receive, b"\xc8bye help")
+    rig.clock.advance(60)
+    assert asked.result == "bye help"
+    assert not rig.link.was_aborted
+
+
 def test_an_idle_session_does_not_time_out(rig: Rig) -> None:
     rig.ask(rig.session.help())
     rig.answer(b"\xc8bye help")
