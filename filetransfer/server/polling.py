@@ -19,7 +19,11 @@ def poll_plainly(reactor: Any) -> None:
     if type(reactor) is not EPollReactor:
         return
     epoll: Any = reactor
-    poll, selectables, act = epoll._poller.poll, epoll._selectables, epoll._doReadOrWrite
+    try:
+        poll, selectables, act = epoll._poller.poll, epoll._selectables, epoll._doReadOrWrite
+    except AttributeError:
+        # These names are Twisted's own, and may change: then it is a little slower, and that is all.
+        return
 
     def do_iteration(timeout: float | None) -> None:
         # As EPollReactor.doPoll; interrupted by a signal, Python's poll() goes on by itself (PEP 475).

@@ -121,3 +121,12 @@ def test_another_reactor_is_left_alone() -> None:
     other = SimpleNamespace()
     poll_plainly(other)
     assert vars(other) == {}
+
+
+def test_a_reactor_that_calls_its_things_otherwise_is_left_alone(reactor: Any) -> None:
+    poller = reactor._poller
+    del reactor._poller
+    iteration = reactor.doIteration
+    poll_plainly(reactor)
+    assert reactor.doIteration == iteration
+    reactor._poller = poller
