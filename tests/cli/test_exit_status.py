@@ -58,7 +58,7 @@ def test_done(server: PlainServer, tmp_path: Path) -> None:
 def test_a_local_file_that_cannot_be_sent(server: PlainServer, tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     ran = ft_client("put", "d", cwd=tmp_path, server=server.address)
-    expect(ran, ExitStatus.OTHER, "ft-client: put: d: is a directory")
+    expect(ran, ExitStatus.OTHER, "ft-client: put: d: is a directory; -r sends all that is in it")
 
 
 def test_a_local_file_that_changes(tmp_path: Path) -> None:

@@ -348,7 +348,7 @@ UNSAYABLE: dict[str, tuple[Request, str]] = {
     "a return": (Change("a", "b\r"), "line breaks"),
     "HTTP": (Change("ET a.tx", "b"), "HTTP or TLS"),
     "TLS": (Put("\x03" + "n" * 21, 0), "HTTP or TLS"),
-    "an unknown code": (Unknown(5), "cannot say Unknown"),
+    "an unknown code": (Unknown(5), "cannot say UNKNOWN with code"),
     "put, no size": (Put("a"), "cannot say"),
     "put, parents": (Put("a", 1, parents=True), "cannot say"),
     "get, from an offset": (Get("a", offset=1), "cannot say"),
