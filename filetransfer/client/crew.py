@@ -182,7 +182,7 @@ class Crew:
     """Takes steps, many at a time, over one or more connections.
 
     A small file is one exchange, and is begun and ended by plain calls: with a coroutine, Deferreds and context
-    managers for each, fifty thousand of them took four times as long.
+    managers for each, sending one took 152 µs of processor time, and 87 without.
 
     Used as an async context manager: what is under way when it is left by an exception is given up, and the connections
     that it has made besides the session's own are closed, as is the local tree.

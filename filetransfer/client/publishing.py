@@ -1,8 +1,8 @@
 """Files whose octets have all come, on their way to their places.
 
 What is quick is done in the reactor's thread, what waits for a disk in others: a thread that makes five short calls a
-file while the reactor works waits after each of them, up to 5 ms, until it is given the interpreter's lock again.
-So a small file that need not be durable is published at once, in 10 µs, and of the others batches are made:
+file while the reactor works may wait after each of them, up to 5 ms, until it is given the interpreter's lock again.
+So a small file that need not be durable is published at once, and of the others batches are made:
 
     reactor    parts are written   |                         |  renames        |                        |  told
     threads                        |  fsync, 16 at a time    |                 |  fsync of directories  |
