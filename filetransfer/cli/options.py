@@ -172,6 +172,18 @@ COMMON: tuple[click.Option, ...] = (
         type=click.Path(),
         help="The private key (PEM) of --certificate, unless it is in the same file.",
     ),
+    EnvironmentOption(
+        ["--passphrase-file"],
+        metavar="FILE",
+        type=click.Path(),
+        help="The first line of this file is the passphrase of the private key. It may also be in the environment "
+        "variable FT_PASSPHRASE, and there is no option for it itself: others could read it.",
+    ),
+    EnvironmentOption(
+        ["--passphrase-command"],
+        metavar="COMMAND",
+        help="The first line that this command prints is the passphrase of the private key.",
+    ),
     EnvironmentOption(["-4", "--ipv4"], is_flag=True, help="Use IPv4 only."),
     EnvironmentOption(["-6", "--ipv6"], is_flag=True, help="Use IPv6 only."),
     EnvironmentOption(

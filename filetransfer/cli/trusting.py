@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from filetransfer.client.trust import Trust
 
 _ABOUT_TLS = ("ca_file", "pin", "trust_on_first_use", "certificate", "private_key")
+_ABOUT_KEYS = ("private_key", "passphrase_file", "passphrase_command")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class TrustSettings:
         trusts_first_use: whether to believe a server that is not known.
         certificate: our own, a file of PEM.
         private_key: of the certificate, a file of PEM.
+        passphrase_file: that its passphrase is in.
+        passphrase_command: that prints it.
     """
 
     is_tls: bool = False
@@ -38,12 +41,15 @@ class TrustSettings:
     trusts_first_use: bool = False
     certificate: str | None = None
     private_key: str | None = None
+    passphrase_file: str | None = None
+    passphrase_command: str | None = None
 
     def choose_trust(self, server: Server) -> Trust | None:
         """Give whom to believe; None to speak in the clear.
 
         Raises:
             Untrusted: the server was reached over TLS before, and nobody has said to do without.
+            CertificateUnusable: the passphrase of the private key cannot be had.
             OSError: what was remembered cannot be read.
         """
         if not self.is_tls:
@@ -59,10 +65,18 @@ class TrustSettings:
             pins=tuple(map(read_pin, self.pins)),
             certificate=self.certificate,
             private_key=self.private_key,
+            passphrase=self._find_passphrase(),
             known=KnownServers(find_state_directory()),
             believes_first_key=self.trusts_first_use,
             tell=_tell,
         )
+
+    def _find_passphrase(self) -> bytes | None:
+        from filetransfer.cli.passphrases import find_passphrase
+
+        if self.certificate is None:
+            return None
+        return find_passphrase(self.passphrase_file, self.passphrase_command)
 
 
 def read_trust_settings(chosen: Mapping[str, Chosen]) -> TrustSettings:
@@ -72,8 +86,12 @@ def read_trust_settings(chosen: Mapping[str, Chosen]) -> TrustSettings:
     wants_tls = chosen["server"].value.is_tls or any(values.values())
     if wants_tls and said is False:
         raise ValueError("--no-tls goes neither with tls:// nor with whom to believe over TLS")
-    if values["private_key"] and not values["certificate"]:
-        raise ValueError("--private-key goes with --certificate")
+    about_keys = {name: chosen[name].value for name in _ABOUT_KEYS}
+    for name, value in about_keys.items():
+        if value and not values["certificate"]:
+            raise ValueError(f"--{name.replace('_', '-')} goes with --certificate")
+    if about_keys["passphrase_file"] and about_keys["passphrase_command"]:
+        raise ValueError("--passphrase-file and --passphrase-command exclude each other")
     return TrustSettings(
         is_tls=said or wants_tls,
         is_said=said is not None,
@@ -82,6 +100,8 @@ def read_trust_settings(chosen: Mapping[str, Chosen]) -> TrustSettings:
         trusts_first_use=values["trust_on_first_use"],
         certificate=values["certificate"],
         private_key=values["private_key"],
+        passphrase_file=about_keys["passphrase_file"],
+        passphrase_command=about_keys["passphrase_command"],
     )
 
 

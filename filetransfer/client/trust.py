@@ -68,6 +68,7 @@ class Trust:
         pins: digests of public keys, as :func:`filetransfer.tls.pins.read_pin` gives them; one must be the server's.
         certificate: our own, a file of PEM, for a server that asks for one.
         private_key: its key; None when it is in the same file.
+        passphrase: of the key, if it is encrypted.
         known: remembers servers; None remembers nothing.
         believes_first_key: whether a server that ``known`` has no pin of is believed, and its pin kept there.
         tell: told what a person should know, in one line.
@@ -77,6 +78,7 @@ class Trust:
     pins: Sequence[bytes] = ()
     certificate: str | None = None
     private_key: str | None = None
+    passphrase: bytes | None = field(default=None, repr=False)
     known: KnownServers | None = None
     believes_first_key: bool = False
     tell: Callable[[str], None] = field(default=_say_nothing)
@@ -298,7 +300,7 @@ def _make_context(trust: Trust, protocols: Sequence[bytes]) -> SSL.Context:
     else:
         believe_only(context, read_certificates(trust.ca_file))
     if trust.certificate is not None:
-        read_credentials(trust.certificate, trust.private_key).install(context)
+        read_credentials(trust.certificate, trust.private_key, trust.passphrase).install(context)
     elif trust.private_key is not None:
         raise CertificateUnusable("a private key needs the certificate that goes with it")
     if protocols:

@@ -138,7 +138,8 @@ class Authority:
 
     def _read(self, name: str) -> Credentials:
         files = self._find_file(name, "pem"), self._find_file(name, "key")
-        return read_credentials(*map(os.fspath, files))
+        certificate, private_key = map(os.fspath, files)
+        return read_credentials(certificate, private_key)
 
     def _write(
         self, name: str, key: ec.EllipticCurvePrivateKey, chain: Sequence[x509.Certificate]

@@ -68,12 +68,15 @@ class Credentials:
             ) from error
 
 
-def read_credentials(certificate: str, private_key: str | None = None) -> Credentials:
+def read_credentials(
+    certificate: str, private_key: str | None = None, passphrase: bytes | None = None
+) -> Credentials:
     """Read a certificate and its key.
 
     Args:
         certificate: a file of PEM: the certificate first, then those that lead to an authority.
         private_key: a file of PEM; None when the key is in the same file.
+        passphrase: of the key, if it is encrypted; of one that is not, it is not looked at.
 
     Raises:
         CertificateUnusable: one of them cannot be read or used, or they do not belong together.
@@ -81,14 +84,7 @@ def read_credentials(certificate: str, private_key: str | None = None) -> Creden
     chain = read_certificates(certificate)
     key_file = private_key or certificate
     octets, mode = _read(key_file)
-    try:
-        key: Any = load_pem_private_key(octets, None)
-    except TypeError as error:
-        raise CertificateUnusable(
-            f"{key_file!r}: the private key has a password, which nobody could type"
-        ) from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise CertificateUnusable(f"{key_file!r} holds no private key that can be read") from error
+    key = _load_key(octets, key_file, passphrase)
     try:
         is_pair = _describe_key(key.public_key()) == _describe_key(chain[0].public_key())
     except (ValueError, UnsupportedAlgorithm) as error:
@@ -98,6 +94,21 @@ def read_credentials(certificate: str, private_key: str | None = None) -> Creden
             f"the private key in {key_file!r} is not that of the certificate in {certificate!r}"
         )
     return Credentials(chain, key, bool(mode & _OTHERS_READ))
+
+
+def _load_key(octets: bytes, file: str, passphrase: bytes | None) -> Any:
+    is_encrypted = b"ENCRYPTED" in octets
+    if is_encrypted and passphrase is None:
+        raise CertificateUnusable(
+            f"{file!r}: the private key has a passphrase, which nobody has given"
+        )
+    try:
+        return load_pem_private_key(octets, passphrase if is_encrypted else None)
+    except (TypeError, ValueError, UnsupportedAlgorithm) as error:
+        text = f"{file!r} holds no private key that can be read"
+        if is_encrypted:
+            text = f"{file!r}: the passphrase is not that of the private key"
+        raise CertificateUnusable(text) from error
 
 
 def read_certificates(file: str) -> Sequence[x509.Certificate]:

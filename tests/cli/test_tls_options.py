@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from certificates import Made, make_certificate
+from certificates import CLIENT, Made, make_certificate
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+)
 from plain_servers import HELP_TEXT, PlainServer
 from programs import Ran, ft_client
 from tls_servers import serve_tls
@@ -94,6 +99,12 @@ def test_nothing_is_asked_of_a_server_in_the_clear_when_tls_was_wanted(tmp_path:
         (["--no-tls", "--ca-file", "x"], "--no-tls goes neither"),
         (["--no-tls", "--server", "tls://x"], "--no-tls goes neither"),
         (["--private-key", "x"], "--private-key goes with --certificate"),
+        (["--passphrase-file", "x"], "--passphrase-file goes with --certificate"),
+        (
+            ["--certificate", "c", "--passphrase-file", "x", "--passphrase-command", "y"],
+            "exclude each other",
+        ),
+        (["--passphrase", "secret"], "No such option"),
         (["--server", "tls://"], "tls://"),
     ],
 )
@@ -101,6 +112,44 @@ def test_what_does_not_go_together(tmp_path: Path, arguments: list[str], words: 
     ran = ask(tmp_path, *arguments)
     assert ran.status == ExitStatus.USAGE
     assert words in ran.errors
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Made:
+    """Give a client's certificate, whose key has the passphrase "open sesame"."""
+    made = make_certificate(tmp_path / "client", "anna", purpose=CLIENT)
+    encryption = BestAvailableEncryption(b"open sesame")
+    octets = made.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+    Path(made.key_file).write_bytes(octets)
+    return made
+
+
+def test_where_a_passphrase_is_from(tmp_path: Path, made: Made, locked: Made) -> None:
+    (tmp_path / "secret").write_text("open sesame\nand more\n")
+    with serve_tls(made, client_ca=locked) as server:
+
+        def run(*arguments: str, **variables: str) -> Ran:
+            tls = ("--server", f"tls://{server.address}", "--pin", made.pin, "--retry", "0")
+            own = ("--certificate", locked.file, "--private-key", locked.key_file)
+            return ask(tmp_path, *tls, *own, *arguments, **variables)
+
+        expect_help(run("--passphrase-file", "secret"))
+        expect_help(run("--passphrase-command", "sed -n 1p 'secret'"))
+        expect_help(run(FT_PASSPHRASE="open sesame"))
+        expect_help(run(FT_PASSPHRASE_FILE="secret", FT_PASSPHRASE="wrong"))
+        for ran, words in [
+            (run(), "has a passphrase, which nobody has given"),
+            (run(FT_PASSPHRASE="wrong"), "the passphrase is not that of the private key"),
+            (run("--passphrase-file", "missing"), "'missing' cannot be read: No such file"),
+            (run("--passphrase-file", "/dev/null"), "/dev/null gives no passphrase"),
+            (run("--passphrase-command", "false"), "failed with status 1"),
+            (run("--passphrase-command", "no-such-program"), "cannot be run: No such file"),
+            (run("--passphrase-command", ""), "cannot be run"),
+        ]:
+            assert ran.status == ExitStatus.OTHER
+            [line] = ran.errors.splitlines()
+            assert words in line
+            assert "sesame" not in line
 
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
