@@ -110,6 +110,9 @@ class Connector:
             try:
                 protocol = await self._try_once(make_protocol)
                 self._has_greeted = self._has_greeted or protocol.connection.has_greeting
+                if not self._has_greeted:
+                    # It is not asked again: one that closes after each response would never answer anything else.
+                    self._versions = (1,)
                 return protocol
             except ReconnectInVersion1 as reason:
                 failures += 1

@@ -223,15 +223,22 @@ class Conversation:
                 repeated.append(exchange)
             else:
                 exchange.fail(exchange.explain_loss(error))
-        self._learn_from(protocol, has_more=bool(repeated or self._waiting))
+        self._learn_from(
+            protocol,
+            has_more=bool(repeated or self._waiting),
+            has_several=len(unanswered) > 1,
+        )
         wait_seconds = self._count_loss(protocol, repeated, error)
         self._waiting.extendleft(reversed(repeated))
         self._wake_after(wait_seconds)
 
-    def _learn_from(self, protocol: ClientProtocol, *, has_more: bool) -> None:
+    def _learn_from(self, protocol: ClientProtocol, *, has_more: bool, has_several: bool) -> None:
         """Notice a server that closes after each response: two connections in a row that had one, and not by us."""
         if protocol.was_dropped:
             return
+        if not protocol.answered and has_several and not protocol.connection.has_greeting:
+            # It may have closed after a response, with requests unread: that destroys the response on its way.
+            self._closes_after_response = True
         self._single_responses = self._single_responses + 1 if protocol.answered == 1 else 0
         if has_more and self._single_responses >= _PROVEN_CLOSES:
             self._closes_after_response = True

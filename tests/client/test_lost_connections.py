@@ -187,7 +187,8 @@ def test_lost_without_an_answer_is_tried_again_with_waits(rig: Rig, file: str) -
         assert not asked[0].is_over
         wait(rig)
         assert len(rig.endpoint.links) == number + 1
-        assert rig.link.sent() == put("a", b"x") + HELP
+        # Alone: a server that closes with requests unread destroys its response.
+        assert rig.link.sent() == put("a", b"x")
     rig.link.lose(error.ConnectionLost())
     assert type(asked[0].error) is TransferInterrupted
     # It may be that very file that the server cannot bear: the others go on.
