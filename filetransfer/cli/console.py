@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from filetransfer.errors import (
     ConnectFailed,
@@ -64,9 +64,18 @@ def write_output(text: str) -> None:
         raise OutputClosed from error
 
 
-def forget_output() -> None:
-    """Let what was not written yet go nowhere: at exit, Python would complain once more of a closed standard output."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def write_message(text: str) -> None:
+    """Write a line to standard error. Where nobody reads it, the exit status has to say it all."""
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except OSError:
+        forget(sys.stderr)
+
+
+def forget(stream: TextIO) -> None:
+    """Let all of a stream go nowhere whose other end is closed: at exit, Python would end with status 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 Item = Mapping[str, object]
@@ -123,7 +132,7 @@ class Console:
     def note(self, text: str, item: Item) -> None:
         """Say what was done, when that was asked for. The arguments are those of :meth:`show`."""
         if self.hears_notes:
-            sys.stderr.write(text + "\n")
+            write_message(text)
 
     def skip(self, command: str, subject: str, reason: str) -> None:
         """Say what was left out on purpose, and why."""
@@ -137,7 +146,7 @@ class Console:
             counts: the same for programs.
         """
         if self.verbosity >= Verbosity.VERBOSE:
-            sys.stderr.write(text + "\n")
+            write_message(text)
 
     def remark(self, command: str, subject: str, text: str) -> None:
         """Say in one line what a person should know, and that is no failure."""
@@ -147,7 +156,7 @@ class Console:
     def complain(self, command: str, subject: str, text: str) -> None:
         """Say in one line what went wrong with what. ``text`` may hold anything."""
         words = [PROGRAM, command, printable(subject), printable(text)]
-        sys.stderr.write(": ".join(word for word in words if word) + "\n")
+        write_message(": ".join(word for word in words if word))
 
     def complain_about(self, command: str, subject: str, error: BaseException) -> None:
         """Say in one line what an error means."""

@@ -7,7 +7,6 @@ They may stand before the command or after it. What stands nearest to the file n
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from typing import IO, Any
 import click
 from click.core import ParameterSource
 
-from filetransfer.cli.console import PROGRAM, printable
+from filetransfer.cli.console import PROGRAM, printable, write_message
 from filetransfer.cli.profiles import Profile, Profiles, find_settings_file
 from filetransfer.cli.values import (
     PROMISES,
@@ -36,7 +35,7 @@ class SettingsFault(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """See :class:`click.ClickException`: one line, which says the file's name and the line in it."""
-        click.echo(f"{PROGRAM}: {printable(self.format_message())}", file=file or sys.stderr)
+        write_message(f"{PROGRAM}: {printable(self.format_message())}")
 
 
 class EnvironmentOption(click.Option):

@@ -10,7 +10,7 @@ from importlib import import_module
 import click
 
 from filetransfer import __version__
-from filetransfer.cli.console import COMPLETION_VARIABLE, PROGRAM, OutputClosed, forget_output
+from filetransfer.cli.console import COMPLETION_VARIABLE, PROGRAM, OutputClosed, forget
 from filetransfer.cli.exit_status import SEVERAL, ExitStatus
 from filetransfer.cli.options import COMMON
 from filetransfer.cli.running import begin_command_line
@@ -127,12 +127,15 @@ def run_program(arguments: Sequence[str]) -> int:
         status: int = ft_client.main(list(arguments), PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        try:
+            error.show()
+        except BrokenPipeError:
+            forget(sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return ExitStatus.INTERRUPTED
     except (BrokenPipeError, OutputClosed):
         # The former is click's, of its help.
-        forget_output()
+        forget(sys.stdout)
         return ExitStatus.OTHER
     return status

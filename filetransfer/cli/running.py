@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -22,8 +23,9 @@ from filetransfer.cli.console import (
     Console,
     OutputClosed,
     Verbosity,
-    forget_output,
+    forget,
     printable,
+    write_message,
 )
 from filetransfer.cli.exit_status import ExitStatus, find_signal_status, find_status
 from filetransfer.cli.invocation import Action, Invocation, Work, is_bug
@@ -188,30 +190,36 @@ class _Running:
         if self._signal is not None:
             # Not reactor.stop(): it waits for threads, and one of them may be writing to a pipe that nobody reads.
             self._leave(self._signal)
-        if isinstance(result, int):
-            self.status = result
-        else:
-            self.status = complain_of_bug(self._console, result.value)
-        self._reactor.stop()
+        try:
+            self.status = (
+                result if isinstance(result, int) else complain_of_bug(self._console, result.value)
+            )
+        except OutputClosed:
+            forget(sys.stdout)
+        finally:
+            # Whatever is wrong with saying so: a program that does not end is worse.
+            self._reactor.stop()
 
     def _leave(self, number: int) -> None:
         status = find_signal_status(number)
-        self._console.end(status)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        # Whoever read what we say may be gone.
+        with suppress(OSError, OutputClosed):
+            self._console.end(status)
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(status)
 
 
 def complain_of_bug(console: Console, error: BaseException) -> int:
     """Say that something went wrong which nobody has thought of; the traceback only for those who want it."""
     if isinstance(error, OutputClosed):
-        forget_output()
+        forget(sys.stdout)
         return ExitStatus.OTHER
     if not is_bug(error):
         console.complain_about("", "", error)
         return find_status(error)
     text = printable(f"{type(error).__name__}: {error}")
-    sys.stderr.write(f"{PROGRAM}: unexpected: {text}; please report it, with what -v shows\n")
+    write_message(f"{PROGRAM}: unexpected: {text}; please report it, with what -v shows")
     if console.verbosity is Verbosity.VERBOSE:
-        traceback.print_exception(error)
+        write_message("".join(traceback.format_exception(error)).rstrip())
     return ExitStatus.OTHER

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from filetransfer.cli.console import PROGRAM, printable
+from filetransfer.cli.console import PROGRAM, printable, write_message
 from filetransfer.cli.options import Chosen
 from filetransfer.cli.values import Server
 
@@ -119,4 +118,4 @@ def _refuse_known(server: Server) -> None:
 
 
 def _tell(text: str) -> None:
-    sys.stderr.write(f"{PROGRAM}: {printable(text)}\n")
+    write_message(f"{PROGRAM}: {printable(text)}")

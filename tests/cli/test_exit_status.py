@@ -6,6 +6,8 @@ import errno
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +55,25 @@ def test_done(server: PlainServer, tmp_path: Path) -> None:
     assert server.files == {"a": b"abc"}
     expect(ft_client("get", "a", "-o", "b", cwd=tmp_path, server=server.address), ExitStatus.DONE)
     assert (tmp_path / "b").read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["get", "a", "--retry", "1"], ExitStatus.TEMPORARY),
+        (["get", "a", "--retry", "1", "--json"], ExitStatus.TEMPORARY),
+        (["get", "a", "--retry", "no"], ExitStatus.USAGE),
+    ],
+    ids=["nobody there", "nobody there, in JSON", "misuse"],
+)
+def test_nobody_hears_what_went_wrong(arguments: list[str], status: ExitStatus) -> None:
+    # As of a cron job whose mailer has died. Once this was a program that never ended.
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "filetransfer.cli", "--server", "127.0.0.1:1", *arguments]
+    ran = subprocess.run(command, stderr=writing, stdout=subprocess.PIPE, timeout=60, check=False)
+    os.close(writing)
+    assert ran.returncode == status
 
 
 def test_a_local_file_that_cannot_be_sent(server: PlainServer, tmp_path: Path) -> None:
