@@ -427,7 +427,8 @@ def _describe_failure(error: Exception) -> str:
         if getattr(reason, "errno", None) == errno.EADDRINUSE:
             return "another program listens there already; end it, or choose another --port"
         return getattr(reason, "strerror", None) or str(reason)
-    return str(error)
+    # Of a UNIX socket in a directory that is missing: what else there is to say speaks of its lock.
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _is_exposed(address: object) -> bool:

@@ -265,10 +265,12 @@ def _make_root(root: str, mode: int, storage: Storage) -> None:
         missing.append(root)
         root = os.path.dirname(root)
     for directory in reversed(missing):
-        # Two daemons may start at once. Is it a file, the opening that follows says so.
+        # Two daemons may start at once.
         with suppress(FileExistsError):
             os.mkdir(directory, _PRIVATE_DIRECTORY)
             os.chmod(directory, mode)
+        if not os.path.isdir(directory):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         _sync_path(os.path.dirname(directory), storage)
 
 

@@ -46,8 +46,9 @@ def test_a_root_that_is_made_before_it_is_opened(tmp_path: LocalPath) -> None:
     make_root(tmp_path / "a" / "b", directory_mode=0o700)
     assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
     (tmp_path / "file").touch()
-    with pytest.raises(StoreUnavailable, match="is not a directory"):
-        make_root(tmp_path / "file" / "a")
+    for path in (tmp_path / "file" / "a", tmp_path / "file"):
+        with pytest.raises(StoreUnavailable, match="is not a directory"):
+            make_root(path)
 
 
 def test_a_root_that_exists_keeps_its_mode(root: LocalPath) -> None:
