@@ -139,15 +139,30 @@ def test_each_request_of_version_2(daemon: Daemon, tmp_path: Path) -> None:
     run(act())
 
 
-def test_the_documented_example(daemon: Daemon, tmp_path: Path) -> None:
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "a").write_bytes(b"a")
-    example = Path(__file__).parents[2] / "docs" / "examples" / "tree.py"
-    said = subprocess.run(
-        [sys.executable, example, "127.0.0.1", str(daemon.port), tmp_path, "x"],
+def run_example(name: str, daemon: Daemon, *arguments: str | Path) -> str:
+    example = Path(__file__).parents[2] / "docs" / "examples" / name
+    return subprocess.run(
+        [sys.executable, example, "127.0.0.1", str(daemon.port), *arguments],
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     ).stdout
+
+
+def test_the_documented_example(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a").write_bytes(b"a")
+    said = run_example("tree.py", daemon, tmp_path, "x")
     assert said == "1 sent, 0 failed\ndirectory x/d\nfile x/d/a\n"
+
+
+def test_the_documented_mirror(daemon: Daemon, tmp_path: Path) -> None:
+    (daemon.root / "x").mkdir()
+    (daemon.root / "x" / "a").write_bytes(b"a")
+    (tmp_path / "old").touch()
+    said = run_example("mirror.py", daemon, "x", tmp_path)
+    assert said == "1 fetched, 1 removed, 0 unchanged\n"
+    said = run_example("mirror.py", daemon, "x", tmp_path)
+    assert said == "0 fetched, 0 removed, 1 unchanged\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
