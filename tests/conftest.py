@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from reactors import HeldThreads
@@ -39,6 +39,15 @@ def pytest_runtest_makereport(
     if report.skipped and item.get_closest_marker("needs_root") and os.environ.get("CI"):
         report.outcome = "failed"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep ft-client from the settings, and from the memory, of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in ("CONFIG", "STATE", "CACHE"):
+            patch.setenv(f"XDG_{kind}_HOME", str(tmp_path_factory.mktemp(kind.lower())))
+        yield
 
 
 @pytest.fixture
