@@ -443,7 +443,7 @@ def encrypt_key(made: Made) -> None:
         (lambda made: Path(made.key_file).write_bytes(b"\x00"), "holds no private key"),
         (lambda made: os.replace(made.key_file, made.file), "cannot be read|holds no certificate"),
         (break_key, "is not that of the certificate"),
-        (encrypt_key, "has a password"),
+        (encrypt_key, "has a passphrase"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, spoil: Any, words: str) -> None:
