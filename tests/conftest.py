@@ -1,6 +1,7 @@
 """What every test may rely on: the mark needs_root, and what becomes of a test that bears it."""
 
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -39,6 +40,12 @@ def pytest_runtest_makereport(
     if report.skipped and item.get_closest_marker("needs_root") and os.environ.get("CI"):
         report.outcome = "failed"
     return report
+
+
+def pytest_sessionstart() -> None:
+    """Raise the limit on open files, as the daemon does: the deepest paths take a descriptor for each component."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @pytest.fixture(scope="session", autouse=True)

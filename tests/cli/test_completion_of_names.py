@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -103,7 +104,8 @@ def test_bash_itself(tmp_path: Path) -> None:
     binaries = tmp_path / "bin"
     binaries.mkdir()
     command = binaries / "ft-client"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m filetransfer.cli "$@"\n')
+    program = f"{shlex.quote(sys.executable)} -m filetransfer.cli"
+    command.write_text(f'#!/bin/sh\nexec {program} "$@"\n')
     command.chmod(0o755)
     with Version2Server({List: answer}) as server:
         ran = subprocess.run(

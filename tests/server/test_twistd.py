@@ -276,6 +276,16 @@ def end_by_pid(pidfile: Path) -> Iterator[None]:
                 os.close(process)
 
 
+def await_end(pidfile: Path) -> None:
+    """Wait until a daemon that cannot serve is gone: it says so before it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        process = os.pidfd_open(int(pidfile.read_text()))
+        try:
+            assert select.select([process], [], [], DEADLINE_SECONDS)[0]
+        finally:
+            os.close(process)
+
+
 def daemonise(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run twistd as its users do: it returns when the daemon serves, or cannot."""
     return subprocess.run(
@@ -315,6 +325,7 @@ def test_daemon_that_cannot_serve_says_so_where_it_was_started(tmp_path: Path) -
     with take_port() as taken, end_by_pid(tmp_path / "pid"):
         port = str(taken.getsockname()[1])
         done = daemonise(tmp_path, "--port", port)
+        await_end(tmp_path / "pid")
     assert done.returncode == 1
     assert "filetransfer: cannot listen on" in done.stderr
     assert port in done.stderr
@@ -325,6 +336,7 @@ def test_daemon_that_cannot_serve_says_so_where_it_was_started(tmp_path: Path) -
 def test_daemon_whose_root_is_held_says_so_where_it_was_started(tmp_path: Path) -> None:
     with run_daemon(tmp_path, "--port", "0") as first, end_by_pid(tmp_path / "pid"):
         done = daemonise(tmp_path, "--port", "0")
+        await_end(tmp_path / "pid")
         first.end()
     assert done.returncode == 1
     assert "filetransfer: cannot serve 'files'" in done.stderr
