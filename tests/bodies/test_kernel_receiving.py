@@ -209,7 +209,8 @@ def test_each_long_run_goes_by_the_kernel(sizes: tuple[int, ...], most_copied: i
     test()
 
 
-@pytest.mark.parametrize(("seconds", "least"), [(3600.0, 3), (0.0, 15)])
+# Of windows of 4 MiB there are five; how many runs of 1 MiB come during one digest is the scheduler's to say.
+@pytest.mark.parametrize(("seconds", "least"), [(3600.0, 3), (0.0, 6)])
 def test_short_runs_are_digested_while_they_come(seconds: float, least: int) -> None:
     """Each may be less than is worth it: at the end, all of them would be read again, and none be on record."""
 
