@@ -341,9 +341,9 @@ class Daemon(Service):
     def _listen(self, description: str, factory: IProtocolFactory) -> IListeningPort:
         try:
             endpoint = serverFromString(self._reactor, description)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise CannotServe(
-                f"filetransfer: {description!r} is not an endpoint to listen on: {error}"
+                f"filetransfer: {description!r} is not an endpoint to listen on: {_describe_fault(error)}"
             ) from error
         result: list[Any] = []
         endpoint.listen(factory).addBoth(result.append)
@@ -419,6 +419,15 @@ _NO_IPV6 = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 def _describe_endpoint(port: int, interface: str) -> str:
     family = "tcp6" if ":" in interface else "tcp"
     return f"{family}:{port}:interface={quoteStringArgument(interface)}:backlog={BACKLOG}"
+
+
+def _describe_fault(error: Exception) -> str:
+    """Say what is wrong with an endpoint, where Twisted tells it by the kind of exception alone."""
+    if isinstance(error, LookupError):
+        return "systemd has given the daemon no such socket"
+    if isinstance(error, RuntimeError):
+        return "nothing stands behind the backslash at its end"
+    return str(error)
 
 
 def _describe_failure(error: Exception) -> str:

@@ -23,6 +23,8 @@ _TRUE = ("1", "yes", "true", "on")
 _FALSE = ("0", "no", "false", "off", "")
 _MODE = re.compile("0*[0-7]{1,3}", re.ASCII)
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+# As Twisted reads one: a backslash takes its meaning from what follows.
+_ENDPOINT = re.compile(r"(?:\\.|\S)+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +167,7 @@ Examples:
 
 Every option can also be set in the environment, and what is typed wins:
 FILETRANSFER_ROOT=/srv/drop, FILETRANSFER_READ_ONLY=1, and several endpoints
-separated by blanks in FILETRANSFER_LISTEN.
+separated by blanks in FILETRANSFER_LISTEN (a blank in one has \\ before it).
 """
 
 
@@ -357,7 +359,7 @@ class Options(usage.Options):
         """Take what was not typed and cannot stand before it from the environment; refuse what does not go together."""
         for (option,), add in zip(_REPEATED, (self.opt_listen, self.opt_tls_listen), strict=True):
             if not self[option]:
-                for description in self._environment.get(_variable(option), "").split():
+                for description in _ENDPOINT.findall(self._environment.get(_variable(option), "")):
                     add(description)
         if not self["certificate"]:
             for option in ("tls-port", "tls-listen", "private-key", "client-ca"):

@@ -84,6 +84,7 @@ def refuse(**settings: Any) -> str:
         "systemd:domain=NONSENSE:index=0",
         "systemd:index=x:domain=INET",
         "fd:99",
+        "unix:backslash\\",
         "\x00",
         "tcp:1\n2",
     ],
@@ -94,6 +95,12 @@ def test_endpoint_that_cannot_be(
     # Twisted locks the path of a socket before it binds it, here some in the working directory.
     monkeypatch.chdir(tmp_path)
     assert repr(description)[1:-1] in refuse(port=None, endpoints=(description,))
+
+
+@pytest.mark.parametrize("socket", ["index=0", "name=none"])
+def test_socket_that_systemd_has_not_given(socket: str) -> None:
+    line = refuse(port=None, endpoints=(f"systemd:domain=INET:{socket}",))
+    assert line.endswith("systemd has given the daemon no such socket")
 
 
 @pytest.mark.parametrize("interface", ["192.0.2.7", "2001:db8::7", "no such host", "::1%nonsense"])

@@ -148,6 +148,11 @@ def test_listen_may_be_repeated() -> None:
     assert parse("--listen", both[0], "--port", "1") == Settings(port=1, endpoints=both[:1])
 
 
+def test_listen_may_hold_blanks_in_the_environment() -> None:
+    blanks = (r"unix:/my\ socket", r"unix:/a\\", "tcp6:9000")
+    assert parse(LISTEN=" ".join(blanks)) == Settings(port=None, endpoints=blanks)
+
+
 @pytest.mark.parametrize("text", ["1", "yes", "true", "on", "YES", "True"])
 def test_read_only(text: str) -> None:
     assert parse("--read-only") == Settings(is_read_only=True)
