@@ -16,6 +16,7 @@ from filetransfer.cli.values import Server
 
 if TYPE_CHECKING:
     from filetransfer.client import Session
+    from filetransfer.client.family import Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Settings:
     timeout_seconds: float
     connect_timeout_seconds: float
     retries: int
-    family: int | None
+    family: Family | None
     max_rate: int | None
     required: tuple[str, ...]
     verbosity: Verbosity
@@ -50,16 +51,11 @@ class Settings:
         """Give a session that connects at its first request."""
         from filetransfer.client import connect
 
-        if self.family is not None:
-            from twisted.internet import reactor
-
-            from filetransfer.cli.family import use_family
-
-            use_family(reactor, self.family)
         return connect(
             self.server.host,
             self.server.port,
             tls=self.trust.choose_trust(self.server),
+            family=self.family,
             connect_timeout_seconds=self.connect_timeout_seconds,
             timeout_seconds=self.timeout_seconds,
             tries=self.retries + 1,

@@ -159,7 +159,7 @@ class Connector:
             ) from failed
         except error.DNSLookupError as failed:
             raise ConnectFailed(
-                f"no connection to {self.server}: the host is not known"
+                f"no connection to {self.server}: no address of the host is known"
             ) from failed
         except TransferInterrupted as failed:
             raise ConnectFailed(f"no connection to {self.server}: {failed}") from failed

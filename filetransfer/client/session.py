@@ -88,6 +88,7 @@ from filetransfer.wire.messages import (
 )
 
 if TYPE_CHECKING:
+    from filetransfer.client.family import Family
     from filetransfer.client.trust import Trust
 
 DEFAULT_PORT = 9000
@@ -584,6 +585,7 @@ def connect(
     versions: Collection[int] = DEFAULT_VERSIONS,
     max_rate: int | None = None,
     tls: Trust | None = None,
+    family: Family | None = None,
     endpoint: IStreamClientEndpoint | None = None,
     reactor: Any = None,
 ) -> Session:
@@ -602,6 +604,7 @@ def connect(
         max_rate: octets a second in both directions together, > 0; None for as many as there are. What is limited goes
             through Python (``client/throttle.py``).
         tls: whom to believe over TLS; None to speak in the clear.
+        family: of the addresses that ``host`` may have, 4 or 6; None for both.
         endpoint: where to connect instead of to ``host`` and ``port``: a UNIX socket, a proxy.
         reactor: Twisted's; the global one when it is None.
 
@@ -615,7 +618,7 @@ def connect(
     server = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if endpoint is None:
         endpoint = HostnameEndpoint(
-            reactor,
+            _choose_addresses(reactor, family),
             host,
             port,
             timeout=connect_timeout_seconds,
@@ -638,3 +641,11 @@ def connect(
         versions=versions,
     )
     return Session(connector, reactor, timeout_seconds=timeout_seconds, tries=tries)
+
+
+def _choose_addresses(reactor: Any, family: Family | None) -> Any:
+    if family is None:
+        return reactor
+    from filetransfer.client.family import OneFamily
+
+    return OneFamily(reactor, family)

@@ -258,7 +258,7 @@ def test_a_connection_that_is_refused_each_time_fails_everything(rig: Rig, file:
 @pytest.mark.parametrize(
     ("failure", "text"),
     [
-        (error.DNSLookupError(), "the host is not known"),
+        (error.DNSLookupError(), "no address of the host is known"),
         (error.ConnectError(113, "whatever"), "No route to host"),
         (error.ConnectError(string="strange"), "strange"),
         (OSError(101, "whatever"), "Network is unreachable"),

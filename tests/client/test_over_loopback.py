@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import UNIXClientEndpoint
 
 from filetransfer.client import Session, Statistics, connect
+from filetransfer.client.family import Family
 from filetransfer.errors import (
     ConnectFailed,
     NotFound,
@@ -320,6 +322,22 @@ def test_over_a_unix_socket(tmp_path: Path) -> None:
         return text
 
     assert run(work()) == "help"
+
+
+@pytest.mark.parametrize(("family", "count"), [(4, 1), (6, 0)])
+def test_addresses_of_one_family(family: Family, count: int) -> None:
+    """It listens on 127.0.0.1, which "localhost" may mean; it does not on ::1."""
+
+    async def ask() -> None:
+        async with connect("localhost", server.port, versions=(1,), family=family) as session:
+            await session.help()
+
+    with PlainServer() as server:
+        with nullcontext() if count else pytest.raises(ConnectFailed):
+            run(ask())
+        # What this one was told holds for no other.
+        use(server, lambda session: session.help())
+        assert server.connections == count + 1
 
 
 def test_an_ipv6_address_is_named_in_brackets() -> None:

@@ -1,9 +1,9 @@
-"""``-4`` and ``-6``: one family of internet addresses."""
+"""Connecting to addresses of one family only: IPv4, or IPv6."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
@@ -12,21 +12,24 @@ from twisted.internet.interfaces import (
     IHostResolution,
     IResolutionReceiver,
 )
-from zope.interface import implementer
+from zope.interface import directlyProvides, implementer, providedBy
+
+Family = Literal[4, 6]
+"""That of IPv4 addresses, or that of IPv6 addresses."""
 
 _ADDRESSES = {4: IPv4Address, 6: IPv6Address}
 
 
 @implementer(IHostnameResolver)
-class OneFamily:
+class _Resolver:
     """Finds the addresses of one family only.
 
     Args:
         resolver: finds all of them.
-        family: 4 or 6.
+        family: of which they are.
     """
 
-    def __init__(self, resolver: Any, family: int) -> None:
+    def __init__(self, resolver: Any, family: Family) -> None:
         self._resolver = resolver
         self._address = _ADDRESSES[family]
 
@@ -45,6 +48,18 @@ class OneFamily:
         return found
 
 
-def use_family(reactor: Any, family: int) -> None:
-    """Let a reactor find the addresses of one family only. ``family``: 4 or 6."""
-    reactor.installNameResolver(OneFamily(reactor.nameResolver, family))
+class OneFamily:
+    """A reactor, for an endpoint that is to find the addresses of one family only.
+
+    Args:
+        reactor: does everything else.
+        family: of which they are.
+    """
+
+    def __init__(self, reactor: Any, family: Family) -> None:
+        directlyProvides(self, providedBy(reactor))
+        self.nameResolver = _Resolver(reactor.nameResolver, family)
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
