@@ -7,6 +7,7 @@ first bar is shown.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from filetransfer.cli.console import printable
@@ -207,19 +208,28 @@ def _make_screen() -> Any:
         BarColumn,
         DownloadColumn,
         Progress,
+        Task,
         TextColumn,
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
-    from rich.table import Column
+    from rich.table import Column, Table
 
-    return Progress(
+    class Screen(Progress):
+        def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
+            table = super().make_tasks_table(tasks)
+            # The terminal shows a Ctrl-C as ^C: on a line without room for it that takes another line.
+            table.width = max(console.width - len("^C"), 1)
+            return table
+
+    console = RichConsole(stderr=True)
+    return Screen(
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=None),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(compact=True),
-        console=RichConsole(stderr=True),
+        console=console,
         auto_refresh=False,
         expand=True,
         # It would go where the bars go: to standard error.

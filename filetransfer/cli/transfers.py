@@ -49,14 +49,15 @@ async def transfer_all(
     Returns:
         The status of them all; see :func:`~filetransfer.cli.exit_status.combine`.
     """
-    from twisted.internet.defer import Deferred, FirstError, gatherResults
+    from twisted.internet.defer import Deferred, DeferredList
 
     transfers = _Transfers(work, items, get_subject, transfer)
     runners = [Deferred.fromCoroutine(transfers.run()) for _ in range(min(len(items), at_once))]
-    try:
-        await gatherResults(runners, consumeErrors=True)
-    except FirstError as first:
-        first.subFailure.raiseException()
+    # Each of them ends before this does, also when it is given up: none is left that would then fail of something else.
+    ended: list[tuple[bool, Any]] = await DeferredList(runners, consumeErrors=True)
+    for is_done, result in ended:
+        if not is_done:
+            result.raiseException()
     return transfers.finish()
 
 
@@ -121,6 +122,7 @@ class _Transfers:
                 await self._transfer(item)
             except Exception as error:
                 if is_bug(error):
+                    self._items = iter(())
                     raise
                 self._note_failure(item, error)
 

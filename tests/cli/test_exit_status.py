@@ -331,6 +331,22 @@ def test_signals_leave_no_parts(tmp_path: Path, number: int, status: int) -> Non
     assert list_names(tmp_path) == []
 
 
+@pytest.mark.parametrize("command", [["get", "a", "b", "c"], ["put", "x", "y", "z"]])
+def test_a_signal_says_nothing_of_each_file(tmp_path: Path, command: list[str]) -> None:
+    for name in command[1:]:
+        (tmp_path / name).write_bytes(b"")
+
+    def converse(peer: Peer) -> None:
+        peer.read(6)
+        process.send_signal(signal.SIGINT)
+        peer.read_until_end()
+
+    with PlainServer(converse) as server:
+        process = begin(*command, cwd=tmp_path, server=server.address)
+        ran = finish(process)
+    assert (ran.status, ran.errors) == (ExitStatus.INTERRUPTED, "")
+
+
 def test_a_signal_while_standard_output_is_full(tmp_path: Path) -> None:
     def converse(peer: Peer) -> None:
         peer.read(2)

@@ -47,7 +47,7 @@ def test_a_conversation(server: PlainServer, tmp_path: Path) -> None:
         screen.type("put\r")
         screen.wait_for("ft-client: put: Missing argument 'FILE...'")
         screen.type("put 'a\r")
-        screen.wait_for("ft-client: No closing quotation")
+        screen.wait_for("ft-client: the line ends inside quotation marks")
         screen.type("summary --help\r")
         screen.wait_for("Usage: ft-client summary")
         screen.type("help mv\r")
@@ -185,7 +185,8 @@ def test_a_signal_ends_the_prompt_and_restores_the_terminal(
         assert "Traceback" not in screen.text
 
 
-def test_a_bar_is_shown_and_taken_away(tmp_path: Path) -> None:
+@pytest.mark.parametrize("columns", [80, 200])
+def test_a_bar_is_shown_and_taken_away(tmp_path: Path, columns: int) -> None:
     go_on = threading.Event()
 
     def converse(peer: Peer) -> None:
@@ -197,9 +198,13 @@ def test_a_bar_is_shown_and_taken_away(tmp_path: Path) -> None:
 
     with (
         PlainServer(converse) as server,
-        open_screen("--server", server.address, "get", "a", cwd=tmp_path) as screen,
+        open_screen(
+            "--server", server.address, "get", "a", cwd=tmp_path, columns=columns
+        ) as screen,
     ):
-        screen.wait_for(r"a .* 3\.0/4\.0 MB")
+        line = screen.wait_for(r"a [^\r\n]* 3\.0/4\.0 MB[^\r\n]*")[0]
+        # Nor is it put off its place by the ^C that the terminal shows.
+        assert columns - 20 < len(line) <= columns - 2
         go_on.set()
         assert screen.wait_for_end() == 0
     assert (tmp_path / "a").stat().st_size == 4_000_000
