@@ -69,8 +69,12 @@ class Conversation:
             return []
 
     def split(self, line: str) -> list[str]:
-        """Give the words of a line. Raises ValueError: a quotation is not closed."""
-        return [os.path.expanduser(word) for word in shlex.split(line, comments=True)]
+        """Give the words of a line. Raises ValueError: the line ends too early."""
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise ValueError("the line ends inside quotation marks, or with a backslash") from error
+        return [os.path.expanduser(word) for word in words]
 
     async def do(self, words: list[str], session: Session) -> int:
         """Do what a line asks for, and give the status."""
@@ -85,7 +89,7 @@ class Conversation:
         self._asked = None
         command = self._commands.get_command(self._context, words[0])
         if command is None:
-            self.console.complain("", words[0], "no such command; help COMMAND explains one")
+            self.console.complain("", words[0], "no such command; help lists them")
             return ExitStatus.USAGE
         try:
             with command.make_context(words[0], words[1:], self._context) as context:

@@ -14,7 +14,7 @@ from version2_servers import Version2Server, list_entries
 
 from filetransfer import __version__
 from filetransfer.cli.program import COMMANDS
-from filetransfer.wire.messages import Entry, List
+from filetransfer.wire.messages import Entry, Help, HelpText, List
 
 
 @pytest.fixture
@@ -105,6 +105,14 @@ def test_get_into_a_directory_that_is_missing(server: PlainServer, tmp_path: Pat
     assert ran.status == 4
     assert ran.errors == f"ft-client: get: a: {tmp_path}/missing: No such file or directory\n"
     assert server.connections == 0
+
+
+def test_help_tells_what_can_be_asked(tmp_path: Path) -> None:
+    told = HelpText("ask away", requests=["PUT", "LIST\x1b"])
+    with Version2Server({Help: lambda *_: told}) as server:
+        assert ft_client("help", cwd=tmp_path, server=server.address).output == (
+            "ask away\nPUT LIST\\x1b\n"
+        )
 
 
 @pytest.mark.parametrize("command", ["change", "mv"])

@@ -37,9 +37,11 @@ def help_(context: click.Context, invocation: Invocation, command: str | None) -
         return invocation.tell("help", lambda console: console.show(text, item))
 
     async def show(work: Work) -> None:
-        lines = [printable(line) for line in (await work.session.help()).splitlines()]
-        text = "\n".join(lines)
-        work.console.show(text, {"action": "help", "text": text})
+        told = await work.session.describe()
+        lines = [printable(line) for line in told.text.splitlines()]
+        requests = [printable(name) for name in told.requests]
+        item = {"action": "help", "text": "\n".join(lines), "requests": requests or None}
+        work.console.show("\n".join([*lines, *filter(None, [" ".join(requests)])]), item)
 
     async def act(work: Work) -> int:
         return await work.attempt("", show(work))
