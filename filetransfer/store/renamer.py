@@ -1,9 +1,9 @@
 """What each commit of a batch does to the files below the root.
 
-Everything but :meth:`Renamer.prepare`, :meth:`Renamer.sync` and :meth:`Renamer.remember` runs in the one thread of the
-commit queue, in the order of submission: what is found to be so stays so until the change is made, but for what
-somebody outside the store does. He cannot be kept out; but a name under which nothing may be is taken with a rename
-that never replaces, so that his file is not lost.
+Everything but :meth:`Renamer.sync` and :meth:`Renamer.remember` runs in the one thread of the commit queue, in the
+order of submission: what is found to be so stays so until the change is made, but for what somebody outside the store
+does. He cannot be kept out; but a name under which nothing may be is taken with a rename that never replaces, so that
+his file is not lost.
 
 Modification times and modes that a peer sends are set before the upload's fsync, in ``StoreUpload.describe``.
 """
@@ -51,7 +51,7 @@ _logger = logging.getLogger("filetransfer.store")
 
 
 class Renamer:
-    """What is done to each commit of a batch. All but ``prepare``, ``sync`` and ``remember`` in one thread.
+    """What is done to each commit of a batch. All but ``sync`` and ``remember`` in one thread.
 
     Args:
         tree: of the store.
@@ -77,7 +77,7 @@ class Renamer:
         }
 
     def prepare(self, commit: Commit) -> None:
-        """Get a commit ready but for its fsync; any thread. A failure is noted in the commit."""
+        """Get a commit ready but for its fsync. A failure is noted in the commit."""
         if not isinstance(commit, Publication):
             return
         try:
