@@ -108,7 +108,7 @@ def test_get_into_a_directory_that_is_missing(server: PlainServer, tmp_path: Pat
 
 
 def test_help_tells_what_can_be_asked(tmp_path: Path) -> None:
-    told = HelpText("ask away", requests=["PUT", "LIST\x1b"])
+    told = HelpText("ask away", software="scripted", requests=["PUT", "LIST\x1b"])
     with Version2Server({Help: lambda *_: told}) as server:
         assert ft_client("help", cwd=tmp_path, server=server.address).output == (
             "ask away\nPUT LIST\\x1b\n"
