@@ -12,8 +12,8 @@ from click.shell_completion import CompletionItem
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
-from filetransfer.cli.bash_completion import split_line
 from filetransfer.cli.names_completion import PATIENCE_SECONDS, REMOTE, list_names
+from filetransfer.cli.shell_completion import split_line
 from filetransfer.errors import FileTransferError
 
 if TYPE_CHECKING:

@@ -120,9 +120,9 @@ def run_program(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal's encoding cannot show must not end the program.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    if os.environ.get(COMPLETION_VARIABLE, "").startswith("bash"):
+    if COMPLETION_VARIABLE in os.environ:
         # Takes the place of click's own.
-        import_module("filetransfer.cli.bash_completion")
+        import_module("filetransfer.cli.shell_completion")
     try:
         status: int = ft_client.main(list(arguments), PROGRAM, standalone_mode=False)
         sys.stdout.flush()

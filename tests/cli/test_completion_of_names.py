@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -36,7 +37,7 @@ def complete(directory: Path, *words: str, server: str = "", **variables: str) -
 def answer(request: List, _: bytes) -> Any:
     if request.path == "d":
         return list_entries(Entry("d/one", "file"), Entry("d/two", "directory"))
-    return list_entries(Entry("a.txt", "file"), Entry("b", "file"), Entry("d", "directory"))
+    return list_entries(Entry("a.txt", "file"), Entry("b,c", "file"), Entry("d", "directory"))
 
 
 def test_names_on_the_server(tmp_path: Path) -> None:
@@ -44,14 +45,14 @@ def test_names_on_the_server(tmp_path: Path) -> None:
         address = server.address
         assert complete(tmp_path, "get", "", server=address) == [
             "plain,a.txt",
-            "plain,b",
+            "plain,b,c",
             "plain,d/",
         ]
         # Kept: it is not asked again.
         assert complete(tmp_path, "rm", "a", server=address) == ["plain,a.txt"]
         assert len(server.asked) == 1
         assert complete(tmp_path, "stat", "d/t", server=address) == ["plain,d/two/"]
-        assert complete(tmp_path, "cp", ":b", server=address) == ["plain,:b"]
+        assert complete(tmp_path, "cp", ":b", server=address) == ["plain,:b,c"]
         assert complete(tmp_path, "cp", "b", server=address) == ["file,b"]
 
 
@@ -89,6 +90,32 @@ def test_what_bash_makes_of_a_line(tmp_path: Path) -> None:
         assert ask("cp", "d/work:x") == ["file,d/work:x"]
 
 
+def run_shell(directory: Path, *command: str) -> str:
+    """Run a shell that finds ft-client, and a server with some names; gives what it prints."""
+    binaries = directory / "bin"
+    binaries.mkdir()
+    program = f"{shlex.quote(sys.executable)} -m filetransfer.cli"
+    (binaries / "ft-client").write_text(f'#!/bin/sh\nexec {program} "$@"\n')
+    (binaries / "ft-client").chmod(0o755)
+    with Version2Server({List: answer}) as server:
+        ran = subprocess.run(
+            command,
+            cwd=directory,
+            env=make_environment(
+                PATH=f"{binaries}:{os.environ['PATH']}",
+                HOME=str(directory),
+                FT_SERVER=server.address,
+                XDG_CACHE_HOME=str(directory / "cache"),
+            ),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ran.stderr == ""
+    return ran.stdout
+
+
 def test_bash_itself(tmp_path: Path) -> None:
     """It completes a line as a person types it, with its own idea of words."""
     script = """
@@ -101,26 +128,48 @@ def test_bash_itself(tmp_path: Path) -> None:
         _ft_client_completion ft-client d ls
         printf '<%s>\\n' "${COMPREPLY[@]}"
     """
-    binaries = tmp_path / "bin"
-    binaries.mkdir()
-    command = binaries / "ft-client"
-    program = f"{shlex.quote(sys.executable)} -m filetransfer.cli"
-    command.write_text(f'#!/bin/sh\nexec {program} "$@"\n')
-    command.chmod(0o755)
-    with Version2Server({List: answer}) as server:
-        ran = subprocess.run(
-            ["bash", "--norc", "-c", script],
-            env=make_environment(
-                PATH=f"{binaries}:{os.environ['PATH']}",
-                FT_SERVER=server.address,
-                XDG_CACHE_HOME=str(tmp_path / "cache"),
-            ),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert (ran.stderr, ran.stdout) == ("", "<d/one>\ncompopt -o nospace\n<d/>\n")
+    printed = run_shell(tmp_path, "bash", "--norc", "-c", script)
+    assert printed == "<d/one>\ncompopt -o nospace\n<d/>\n"
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs the program zsh")
+def test_zsh_itself(tmp_path: Path) -> None:
+    """What it calls only while it completes is written down instead."""
+    script = """
+        compdef() { }
+        compadd() { print -r -- compadd "$@": "${(@P)@[-1]}"; }
+        _describe() { print -r -- "${(@P)3}"; }
+        _path_files() { print -r -- "$@"; }
+        eval "$(ft-client completion zsh)"
+        try() { words=("$@") CURRENT=$#; _ft_client_completion; }
+        try ft-client get ''
+        try ft-client get --rec
+        try ft-client put x
+    """
+    assert run_shell(tmp_path, "zsh", "-f", "-c", script).splitlines() == [
+        "compadd -U -S  -V unsorted -a directories: d/",
+        "compadd -U -V unsorted -a names: a.txt b,c",
+        "--recursive:Fetch directories with all that is in them.",
+        "-f",
+    ]
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="needs the program fish")
+def test_fish_itself(tmp_path: Path) -> None:
+    (tmp_path / "x,y").touch()
+    script = """
+        ft-client completion fish | source
+        for line in 'get ' 'get --no-c' 'put x'
+            complete -C "ft-client $line"
+        end
+    """
+    assert run_shell(tmp_path, "fish", "--no-config", "-c", script).splitlines() == [
+        "a.txt",
+        "b,c",
+        "d/",
+        "--no-clobber\tReplace nothing: a file that exists already is an error.",
+        "x,y",
+    ]
 
 
 def test_a_server_that_does_not_answer(tmp_path: Path) -> None:

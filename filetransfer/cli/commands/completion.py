@@ -30,8 +30,7 @@ def completion(context: click.Context, invocation: Invocation, shell: str) -> in
     Names on the server are asked for when Tab is pressed, for a second at most, and kept for half a
     minute.
     """
-    if shell == "bash":
-        import_module("filetransfer.cli.bash_completion")
+    import_module("filetransfer.cli.shell_completion")
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - click has these three
     text = kind(context.find_root().command, {}, PROGRAM, COMPLETION_VARIABLE).source()
