@@ -422,10 +422,11 @@ class ClientCodec(_Codec):
 
 
 def _describe(request: Request) -> str:
-    """Name a request, and what of it is more than version 1's."""
-    more = sorted(list_fields(request).keys() - {"path", "to", "size"})
+    """Name a request; of one that version 1 knows, also what is more than its own."""
+    is_known = isinstance(request, Put | Get | Change | Summary | Help)
+    more = sorted(list_fields(request).keys() - {"path", "to", "size"}) if is_known else []
     name = re.sub("(?<=[a-z])(?=[A-Z])", "_", type(request).__name__).upper()
-    return f"{name} with {', '.join(more)}" if more else name
+    return f"{name} with {', '.join(more).replace('_', '-')}" if more else name
 
 
 def _encode_name(path: str, limit: int) -> bytes:

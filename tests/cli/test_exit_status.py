@@ -259,7 +259,7 @@ def test_what_version_1_cannot_say_is_said_once(server: PlainServer, tmp_path: P
     assert (
         f"{server.address} is an older server, which can put, get, change, summary and help" in line
     )
-    assert "version 1 of the protocol cannot say MAKE_DIRECTORY with parents" in line
+    assert line.endswith("version 1 of the protocol cannot say MAKE_DIRECTORY")
     assert server.files == {}
     for command in ("ls", "info", "stat a", "rm a", "mkdir a", "digest a", "cp :a :b"):
         ran = ft_client(*command.split(), cwd=tmp_path, server=server.address)
