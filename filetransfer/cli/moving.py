@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from filetransfer.cli.console import printable
 from filetransfer.cli.invocation import Work
-from filetransfer.cli.promises import describe_fetched, describe_stored
+from filetransfer.cli.promises import describe_moved
 from filetransfer.cli.transfers import transfer_all
 from filetransfer.errors import (
     Exists,
@@ -79,7 +79,7 @@ async def put_files(work: Work, pairs: Sequence[Pair], putting: Putting) -> int:
         except IsADirectoryError as error:
             text = "is a directory; -r sends all that is in it"
             raise IsADirectoryError(error.errno, text, error.filename) from error
-        note_move(work, file, name, describe_stored(work.session, stored))
+        note_move(work, file, name, describe_moved(stored))
 
     work.keeps_parts = putting.resume and all(file != STANDARD_STREAM for file, _ in pairs)
     work.progress.expect(len(pairs), _add_sizes([file for file, _ in pairs]))
@@ -136,7 +136,7 @@ async def get_files(work: Work, pairs: Sequence[Pair], getting: Getting) -> int:
                 )
         except IsDirectory as refusal:
             raise IsDirectory(f"{refusal}; -r fetches all that is in a directory") from refusal
-        note_move(work, name, target, describe_fetched(fetched))
+        note_move(work, name, target, describe_moved(fetched))
 
     work.progress.expect(len(pairs))
     # One after the other into a stream: the octets of two files must not mix.
@@ -163,7 +163,7 @@ async def copy_files(
             raise await find_missing(work, refusal, name, target, "--parents") from refusal
         except IsDirectory as refusal:
             raise IsDirectory(f"{refusal}; -r copies all that is in a directory") from refusal
-        note_move(work, name, target, describe_stored(work.session, copied))
+        note_move(work, name, target, describe_moved(copied))
 
     return await transfer_all(work, pairs, lambda pair: pair[0], copy_one, at_once=COPIES_AT_ONCE)
 

@@ -35,19 +35,13 @@ def is_promised(session: Session, promise: str) -> bool:
     return session.server_info is not None and FEATURES[promise] in session.server_info.features
 
 
-def describe_stored(session: Session, stored: Transferred) -> dict[str, object]:
-    """Say for programs what became of a file that the server has now."""
-    is_durable = stored.is_durable and is_promised(session, "durable")
-    return describe_fetched(stored) | {"durable": is_durable}
-
-
-def describe_fetched(fetched: Transferred) -> dict[str, object]:
-    """Say for programs what became of a file that is here now."""
+def describe_moved(moved: Transferred) -> dict[str, object]:
+    """Say for programs what became of a file that is where it was to be, there or here."""
     return {
-        "size": fetched.size,
-        "etag": fetched.etag,
-        "digest": fetched.digest or None,
-        "resumed_at": fetched.offset or None,
-        "durable": fetched.is_durable,
-        "verified": fetched.is_verified,
+        "size": moved.size,
+        "etag": moved.etag,
+        "digest": moved.digest or None,
+        "resumed_at": moved.offset or None,
+        "durable": moved.is_durable,
+        "verified": moved.is_verified,
     }

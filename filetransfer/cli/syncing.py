@@ -8,8 +8,7 @@ from filetransfer.cli.console import printable
 from filetransfer.cli.exit_status import ExitStatus, combine, find_status
 from filetransfer.cli.invocation import Work
 from filetransfer.cli.locations import Location
-from filetransfer.cli.promises import describe_stored
-from filetransfer.cli.trees import TreeWatcher, describe_fetched_file, join
+from filetransfer.cli.trees import TreeWatcher, join
 from filetransfer.client.sync import Direction, Syncing, plan_sync, sync
 from filetransfer.client.trees import Step
 
@@ -17,9 +16,8 @@ from filetransfer.client.trees import Step
 async def sync_trees(work: Work, source: Location, target: Location, syncing: Syncing) -> int:
     """Make the target as the source; gives the status."""
     direction, here, there = _arrange(source, target)
-    describe = describe_stored if target.is_remote else describe_fetched_file
     work.keeps_parts = syncing.resume
-    watcher = TreeWatcher(work, source.path, target.path, describe)
+    watcher = TreeWatcher(work, source.path, target.path)
     syncing_trees = sync(work.session, here, there, direction, syncing, watcher)
     return await watcher.watch(str(source), syncing_trees)
 

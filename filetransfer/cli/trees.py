@@ -19,15 +19,12 @@ from filetransfer.cli.moving import (
     note_move,
     put_files,
 )
-from filetransfer.cli.promises import describe_fetched, describe_stored
+from filetransfer.cli.promises import describe_moved
 from filetransfer.client.selection import Selection
 from filetransfer.client.trees import Outcome, Totals, Watcher, get_tree, put_tree
 
 if TYPE_CHECKING:
     from filetransfer.cli.progress import Bar
-    from filetransfer.client import Session, Transferred
-
-Describe = Callable[["Session", "Transferred"], dict[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +49,13 @@ class TreeWatcher(Watcher):
         work: says it.
         source: where the tree is.
         target: where it goes.
-        describe: says for programs what became of a file.
     """
 
-    def __init__(self, work: Work, source: str, target: str, describe: Describe) -> None:
+    def __init__(self, work: Work, source: str, target: str) -> None:
         self._work = work
         self._source = source
         self._prefix = join(source, "")
         self._target = target
-        self._describe = describe
         self._statuses: list[int] = []
         self._bars: dict[str, Bar] = {}
 
@@ -97,7 +92,7 @@ class TreeWatcher(Watcher):
         elif outcome.reason:
             work.console.skip(work.command, subject, outcome.reason)
         elif outcome.transferred is not None:
-            described = self._describe(work.session, outcome.transferred)
+            described = describe_moved(outcome.transferred)
             note_move(work, subject, join(self._target, outcome.path), described)
         elif outcome.action == "remove":
             target = join(self._target, outcome.path)
@@ -132,11 +127,6 @@ def sum_up(work: Work, subject: str, totals: Totals) -> None:
     )
 
 
-def describe_fetched_file(session: Session, fetched: Transferred) -> dict[str, object]:
-    """Say for programs what became of a file that is here now, whoever it is from."""
-    return describe_fetched(fetched)
-
-
 def join(directory: str, path: str) -> str:
     """Give a path in a directory; empty for the root, or for where we are."""
     return os.path.join(directory, path)
@@ -153,7 +143,7 @@ async def put_trees(
         if not os.path.isdir(root):
             files.append((root, name))
             continue
-        watcher = TreeWatcher(work, root, name, describe_stored)
+        watcher = TreeWatcher(work, root, name)
         moving = put_tree(
             work.session,
             root,
@@ -177,32 +167,26 @@ async def get_trees(
 ) -> int:
     """Fetch trees and files of the server to local paths; gives the status."""
     work.keeps_parts = getting.resume
-    statuses: list[int] = []
-    files: list[Pair] = []
-    for name, root in roots:
-        status, is_directory = await work.find(name, _is_directory(work, name))
-        if is_directory is False:
-            files.append((name, root))
-            continue
-        if is_directory:
-            watcher = TreeWatcher(work, name, root, describe_fetched_file)
-            moving = get_tree(
-                work.session,
-                name,
-                root,
-                preserve=getting.preserve,
-                selection=recursion.selection,
-                no_clobber=getting.no_clobber,
-                durability=getting.durability,
-                resume=getting.resume,
-                connections=recursion.connections,
-                watcher=watcher,
-            )
-            status = await watcher.watch(name, moving)
-        statuses.append(status)
-    if files:
-        statuses.append(await get_files(work, files, getting))
-    return combine(statuses, len(statuses))
+
+    def fetch(name: str, root: str) -> Coroutine[Any, Any, int]:
+        watcher = TreeWatcher(work, name, root)
+        moving = get_tree(
+            work.session,
+            name,
+            root,
+            preserve=getting.preserve,
+            selection=recursion.selection,
+            no_clobber=getting.no_clobber,
+            durability=getting.durability,
+            resume=getting.resume,
+            connections=recursion.connections,
+            watcher=watcher,
+        )
+        return watcher.watch(name, moving)
+
+    return await _take_remote_trees(
+        work, roots, fetch, lambda files: get_files(work, files, getting)
+    )
 
 
 async def copy_trees(
@@ -211,27 +195,40 @@ async def copy_trees(
     """Copy trees and files on the server to other names there; gives the status."""
     from filetransfer.client.copying import copy_tree
 
+    def copy(name: str, target: str) -> Coroutine[Any, Any, int]:
+        watcher = TreeWatcher(work, name, target)
+        copying = copy_tree(
+            work.session,
+            name,
+            target,
+            selection=recursion.selection,
+            no_clobber=not replace,
+            watcher=watcher,
+        )
+        return watcher.watch(name, copying)
+
+    return await _take_remote_trees(
+        work, roots, copy, lambda files: copy_files(work, files, replace=replace, parents=parents)
+    )
+
+
+async def _take_remote_trees(
+    work: Work,
+    roots: Sequence[Pair],
+    take_tree: Callable[[str, str], Coroutine[Any, Any, int]],
+    take_files: Callable[[Sequence[Pair]], Coroutine[Any, Any, int]],
+) -> int:
+    """Take what is a directory on the server as a tree, one after the other, and then all that are files at once."""
     statuses: list[int] = []
     files: list[Pair] = []
     for name, target in roots:
         status, is_directory = await work.find(name, _is_directory(work, name))
         if is_directory is False:
             files.append((name, target))
-            continue
-        if is_directory:
-            watcher = TreeWatcher(work, name, target, describe_stored)
-            copying = copy_tree(
-                work.session,
-                name,
-                target,
-                selection=recursion.selection,
-                no_clobber=not replace,
-                watcher=watcher,
-            )
-            status = await watcher.watch(name, copying)
-        statuses.append(status)
+        else:
+            statuses.append(await take_tree(name, target) if is_directory else status)
     if files:
-        statuses.append(await copy_files(work, files, replace=replace, parents=parents))
+        statuses.append(await take_files(files))
     return combine(statuses, len(statuses))
 
 
