@@ -208,13 +208,17 @@ class GetExchange(Exchange[Transferred]):
         part = destination.begin()
         etag = cast(Content, self._content).etag
         if self._keeper is not None and etag is not None and self.size >= self._keeper.min_octets:
+            # From now on: were the exchange repeated while the thread works, there would be two parts.
+            self._part = part
+            is_kept = False
             try:
                 is_kept = await deferToThread(self._keeper.remember, part, etag)
             except BaseException:
                 part.abort()
                 raise
-            if is_kept:
-                self._part = part
+            finally:
+                if not is_kept:
+                    self._part = None
         return part
 
     async def _find_digests(self, end: BodyEnd) -> Sequence[Digests]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import cast
@@ -30,6 +31,7 @@ from filetransfer.client.exchanges import (
 )
 from filetransfer.client.get_exchange import GetExchange
 from filetransfer.client.journal import Claim, DownloadEntry, Journal, UploadEntry
+from filetransfer.client.patience import ask_patiently
 from filetransfer.client.put_exchange import PutExchange
 from filetransfer.client.sources import CHANGED, Body, PathSource
 from filetransfer.digests import DEFAULT_ALGORITHM, Digest, start_digest
@@ -51,7 +53,7 @@ from filetransfer.errors import (
 from filetransfer.store.upload import LocalUpload
 from filetransfer.store.upload import Progress as PartProgress
 from filetransfer.wire.messages import Digest as AskDigest
-from filetransfer.wire.messages import Digested, Digests, Get, Put, Stat, Status
+from filetransfer.wire.messages import Digested, Digests, Get, Put, Response, Stat, Status
 
 MIN_OCTETS = 1024 * 1024
 """Files from this size on are resumed; a smaller one is sent again in less than it takes to ask."""
@@ -388,8 +390,14 @@ class ResumableDownload:
 
     async def ask_digest(self, etag: str | None) -> Digests:
         """See :class:`~filetransfer.client.exchanges.Keeper`."""
-        asking = PlainExchange(AskDigest(self._request.path, DEFAULT_ALGORITHM, etag))
-        return cast(Digested, await self._recovery.conversation.submit(asking)).digest
+        recovery = self._recovery
+
+        def ask() -> Awaitable[Response]:
+            asking = PlainExchange(AskDigest(self._request.path, DEFAULT_ALGORITHM, etag))
+            return recovery.conversation.submit(asking)
+
+        # Of many downloads that go on at once, a server reads through a few files at a time.
+        return cast(Digested, await ask_patiently(recovery.clock, recovery.tries, ask)).digest
 
     def _forget_part(self) -> None:
         if self._claim is None:

@@ -14,12 +14,13 @@ import pytest
 from client_rig import TRIES, UNKNOWN, Rig, content
 from reactors import HeldThreads
 from scripted_server import ScriptedServer, digest_of
-from test_lost_connections import wait
+from test_lost_connections import LONG_SECONDS, wait
 from test_version_2 import hold_after
 
 from filetransfer.client.journal import MAX_AGE_SECONDS, DownloadEntry, Journal, UploadEntry
 from filetransfer.client.known import find_state_directory
 from filetransfer.errors import (
+    Busy,
     DigestMismatch,
     NotFound,
     OffsetMismatch,
@@ -473,6 +474,53 @@ def test_a_download_goes_on_where_it_was(
     assert (tmp_path / "b").read_bytes() == OCTETS
     assert os.listdir(tmp_path) == ["b"]
     assert list_journal() == []
+
+
+def test_a_download_that_is_cut_off_while_its_part_is_noted_down(
+    rig: Rig, server: ScriptedServer, tmp_path: Path
+) -> None:
+    """Repeated at once, there would be two parts, of which the journal knows one."""
+    asked = rig.ask(rig.session.get("a", tmp_path / "b"))
+    server.read()
+    octets = server.encode(Content("", SIZE, 0, "e1", 1, 0o644), OCTETS, BodyEnd(digest_of(OCTETS)))
+    rig.link.receive(octets[:100_000])
+    # No turn: the thread that writes the journal has not come that far.
+    rig.link.lose()
+    rig.clock.advance(LONG_SECONDS)
+    rig.turn()
+    wait(rig)
+    again = ScriptedServer(rig.link)
+    (came,) = again.read()
+    assert len(os.listdir(tmp_path)) == 1
+    again.content(OCTETS, digest=digest_of(OCTETS))
+    rig.turn()
+    assert (asked.result.size, came.request) == (SIZE, Get("a", if_match="e1"))
+    assert (tmp_path / "b").read_bytes() == OCTETS
+    assert os.listdir(tmp_path) == ["b"]
+    assert list_journal() == []
+
+
+def test_a_server_that_is_busy_with_the_digests_of_other_downloads(
+    rig: Rig, server: ScriptedServer, tmp_path: Path
+) -> None:
+    asked = begin_get(rig, server, tmp_path / "b")
+    again = connect_again(rig)
+    again.read()
+    again.content(OCTETS)
+    rig.turn()
+    for _ in range(2):
+        (asking,) = again.read()
+        assert asking.request == Digest("a", "xxh3-128", "e1")
+        again.answer(Busy("later", retry_after=1))
+        rig.turn()
+        assert not asked.is_over
+        rig.clock.advance(1)
+        wait(rig)
+    again.read()
+    again.answer(Digested(digest_of(OCTETS), SIZE, "e1"))
+    rig.turn()
+    assert asked.result.size == SIZE
+    assert (tmp_path / "b").read_bytes() == OCTETS
 
 
 def test_another_run_goes_on_with_a_download(

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -242,6 +243,36 @@ def test_each_octet(way: Way, act: Act, direction: int, versions: tuple[int, ...
         # Who ends the connection before the first octet is an old server to whom that octet is all of version 2.
         first = 0 if 1 in versions else 1
         await for_all(try_one, range(first, len(streams[direction])))
+
+    run(try_all())
+    assert way.list_files() == []
+
+
+@pytest.mark.usefixtures("resumes")
+@pytest.mark.parametrize("is_upload", [True, False])
+def test_each_octet_around_the_chunks_of_a_body(
+    daemon: Daemon, tmp_path: Path, is_upload: bool
+) -> None:
+    """Cut off before it: in the heads of two chunks, around them, and in all that stands behind the body."""
+    body = os.urandom(3 * TAIL_OCTETS)
+    way = Way(daemon, tmp_path, is_upload=is_upload, body=body)
+
+    async def try_all() -> None:
+        stream = (await way.find_streams(versions=(2,)))[UP if is_upload else DOWN]
+        begins = stream.find(body[:64]), stream.find(body[-TAIL_OCTETS:][:64])
+        # The second chunk has a head, too.
+        assert begins[1] - begins[0] > len(body) - TAIL_OCTETS
+        ends = begins[1] + TAIL_OCTETS, len(stream)
+        assert 4 < ends[1] - ends[0] < 200
+
+        async def try_one(place: int) -> None:
+            spoil = (Act.CUT, UP if is_upload else DOWN, place)
+            async with way.move(spoil, versions=(2,)) as (outcome, _, octets):
+                assert outcome is None, spoil
+                assert octets == body, spoil
+
+        around = [range(begin - 24, begin + 3) for begin in begins]
+        await for_all(try_one, [*chain(*around), *range(ends[0] - 3, ends[1])])
 
     run(try_all())
     assert way.list_files() == []
