@@ -5,8 +5,8 @@
     {"type": "item", ...}           one for each file, entry or answer
     {"type": "summary", "exit_code": 0, "status": "done", "done": 1, "failed": 0, "octets": 3, "seconds": 0.1}
 
-``docs/json.rst`` tells what each of them may hold. Keys are added as there is need; :data:`SCHEMA` grows when one of
-them goes or changes its meaning. Errors are told to people on standard error as ever.
+``docs/ft-client.rst`` tells what each of them may hold. Keys are added as there is need; :data:`SCHEMA` grows when one
+of them goes or changes its meaning. Errors are told to people on standard error as ever.
 """
 
 from __future__ import annotations
