@@ -10,45 +10,54 @@ from benchmarks.files import check_small_files, flush, make_small, name_small, r
 from benchmarks.peers.limit import DurableLimitPeer
 from benchmarks.peers.ours import DurableFileTransferPeer
 from benchmarks.peers.peer import Peer
-from benchmarks.report import Report, Table, format_number, format_spread
+from benchmarks.report import Report, Table, format_spread
 from benchmarks.runs import ratios, spread_of
 
 MOST_RUNS = 3
+_REFERENCES = ("of plain C", "of plain C one at a time", "of itself one at a time")
 
 
 def measure(bench: Bench) -> Report:
     """Measure in the last area, which is on a disk."""
     area = bench.areas[-1]
-    headings, columns = ["server"], {}
+    tables: list[Table] = []
+    one_at_a_time: dict[str, list[float]] = {}
     with contextlib.ExitStack() as stack:
         peers = [
             stack.enter_context(kind(bench.make_place(area)))
             for kind in bench.choose(DurableFileTransferPeer, DurableLimitPeer)
         ]
-        columns = {peer.name: [peer.name] for peer in peers}
         for connections in bench.amounts.connections:
             results = bench.interleave(
                 {peer.name: _store_by(bench, peer, connections) for peer in peers},
                 most_runs=MOST_RUNS,
             )
-            headings += [f"{connections} at once, µs a file", "files/s", "of each for itself"]
-            reference = results[DurableLimitPeer.name]
-            for name, seconds in results.items():
-                columns[name] += [
-                    format_spread(spread_of([s * 1e6 for s in seconds])),
-                    format_number(1 / spread_of(seconds).median),
-                    format_spread(ratios(seconds, reference)),
-                ]
-    return Report(
-        [
-            Table(
-                f"Durable uploads of 4 KiB, one under way on each connection, {area.name}, journaled, every upload "
-                f"fsynced before its answer, {bench.count_runs(MOST_RUNS)} runs: median (least–greatest)",
-                headings,
-                list(columns.values()),
+            one_at_a_time = one_at_a_time or results
+            tables.append(
+                Table(
+                    f"Durable uploads of 4 KiB, {connections} at once, {area.name}, journaled, every upload fsynced "
+                    f"before its answer, {bench.count_runs(MOST_RUNS)} runs: median (least–greatest)",
+                    ["server", "µs a file", *_REFERENCES],
+                    [_make_row(name, results, one_at_a_time) for name in results],
+                )
             )
-        ]
+    return Report(tables)
+
+
+def _make_row(
+    name: str, results: dict[str, list[float]], one_at_a_time: dict[str, list[float]]
+) -> list[str]:
+    seconds = results[name]
+    references = (
+        results[DurableLimitPeer.name],
+        one_at_a_time[DurableLimitPeer.name],
+        one_at_a_time[name],
     )
+    return [
+        name,
+        format_spread(spread_of([s * 1e6 for s in seconds])),
+        *(format_spread(ratios(seconds, reference)) for reference in references),
+    ]
 
 
 def _store_by(bench: Bench, peer: Peer, connections: int) -> Callable[[], float]:
