@@ -317,6 +317,22 @@ PROFILED: tuple[click.Option, ...] = tuple(
 """Those that a profile may set."""
 
 
+_OF_TREES = ("include", "exclude", "follow", "connections")
+
+
+def check_recursion(recursive: bool) -> None:
+    """Refuse options that would mean nothing: ``put * --exclude '*.key'`` would store what it should not.
+
+    Raises:
+        click.UsageError: what is about directories was typed, and that they are to be taken was not.
+    """
+    context = click.get_current_context()
+    for name in _OF_TREES:
+        is_typed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if is_typed and not recursive:
+            raise click.UsageError(f"--{name} is about what is in directories: it goes with -r")
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """The value of an option, and where it is from.

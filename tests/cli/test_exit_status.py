@@ -114,6 +114,10 @@ def test_a_local_file_that_changes(tmp_path: Path) -> None:
         ["get", "x/a", "y/a"],
         ["change", "a"],
         ["summary"],
+        ["put", "a", "--exclude", "*.key"],
+        ["get", "a", "--include", "*.csv"],
+        ["get", "a", "-j", "2"],
+        ["cp", "a", ":b", "--follow"],
         ["get", "a", "--durability", "some"],
         ["--server", "host:port", "help"],
         ["--timeout", "0", "help"],
@@ -127,6 +131,14 @@ def test_wrong_usage(tmp_path: Path, arguments: list[str]) -> None:
     assert ran.status == ExitStatus.USAGE
     assert ran.output == ""
     assert ran.errors.startswith("Usage: ft-client")
+
+
+def test_what_a_profile_says_of_trees_is_no_wrong_usage(
+    server: PlainServer, tmp_path: Path
+) -> None:
+    (tmp_path / "a").touch()
+    ran = ft_client("put", "a", cwd=tmp_path, server=server.address, FT_EXCLUDE="*.key")
+    expect(ran, ExitStatus.DONE)
 
 
 def test_not_found_on_the_server(server: PlainServer, tmp_path: Path) -> None:

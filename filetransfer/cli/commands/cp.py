@@ -11,7 +11,7 @@ from filetransfer.cli.exit_status import ExitStatus
 from filetransfer.cli.invocation import Invocation, Work
 from filetransfer.cli.locations import Location, LocationsCommand, parse_location
 from filetransfer.cli.names_completion import LocationType
-from filetransfer.cli.options import TRANSFER, option
+from filetransfer.cli.options import TRANSFER, check_recursion, option
 
 if TYPE_CHECKING:
     from filetransfer.cli.moving import Pair
@@ -68,6 +68,7 @@ def cp(
     with a slash at its end on the server. What is copied on the server is not fetched, and keeps
     neither its time nor its mode.
     """
+    check_recursion(recursive)
     *sources, target = [parse_location(each) for each in locations]
     paths = [each.path for each in sources]
     into = locations[-1].endswith(("/", ":"))

@@ -12,7 +12,7 @@ from filetransfer.cli.client_command import ClientCommand
 from filetransfer.cli.exit_status import ExitStatus
 from filetransfer.cli.invocation import Invocation, Work
 from filetransfer.cli.names_completion import NameType
-from filetransfer.cli.options import TRANSFER, option
+from filetransfer.cli.options import TRANSFER, check_recursion, option
 
 if TYPE_CHECKING:
     from filetransfer.cli.moving import Pair
@@ -74,6 +74,7 @@ def get(
     all files that it matches: *, ? and [...] for characters, ** for any number of directories. A
     last NAME of - writes to standard output.
     """
+    check_recursion(recursive)
     names = (*names, *files_from)
     if not names:
         raise click.UsageError("Missing argument 'NAME...'.")

@@ -6,7 +6,7 @@ import click
 
 from filetransfer.cli.client_command import ClientCommand
 from filetransfer.cli.invocation import Invocation, Work
-from filetransfer.cli.options import TRANSFER, option
+from filetransfer.cli.options import TRANSFER, check_recursion, option
 
 STANDARD_INPUT = "-"
 
@@ -59,6 +59,7 @@ def put(
     by the NAME to store it under. With -r, a directory keeps its name, and --as gives it another;
     of . the contents are stored.
     """
+    check_recursion(recursive)
     files = (*files, *files_from)
     if not files:
         raise click.UsageError("Missing argument 'FILE...'.")
