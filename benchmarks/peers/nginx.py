@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.peers.peer import Command, CommandPeer, require_program
+from benchmarks.peers.peer import Command, CommandPeer, make_certificate, require_program
 from benchmarks.wires.http import HttpWire
+from benchmarks.wires.tls import HttpsWire
 
 _SETTINGS = """\
 {user}
@@ -29,7 +30,7 @@ http {{
     client_body_buffer_size 1m;
     client_body_temp_path {root}/.nginx;
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} backlog=4096{listening};
         root {root};
         location / {{ dav_methods PUT; }}
     }}
@@ -51,10 +52,20 @@ class NginxPeer(CommandPeer):
         settings = self.scratch / "nginx.conf"
         user = "user root;" if os.geteuid() == 0 else ""
         settings.write_text(
-            _SETTINGS.format(user=user, scratch=self.scratch, root=self.root, port=self.port)
+            _SETTINGS.format(
+                user=user,
+                scratch=self.scratch,
+                root=self.root,
+                port=self.port,
+                listening=self.list_listening(),
+            )
         )
         error_log = self.scratch / "error.log"
         return [require_program("nginx"), "-c", settings, "-e", error_log, "-p", self.scratch]
+
+    def list_listening(self) -> str:
+        """Give what its settings say behind the port."""
+        return ""
 
     def open_wire(self) -> HttpWire:
         return HttpWire(self.port)
@@ -88,3 +99,14 @@ class NginxPeer(CommandPeer):
     @property
     def _url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+
+class NginxTlsPeer(NginxPeer):
+    """The same over TLS."""
+
+    def list_listening(self) -> str:
+        certificate, key = make_certificate(self.scratch)
+        return f" ssl; ssl_certificate {certificate}; ssl_certificate_key {key}"
+
+    def open_wire(self) -> HttpsWire:
+        return HttpsWire(self.port)

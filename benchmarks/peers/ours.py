@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.peers.peer import REPOSITORY, Command, CommandPeer
+from benchmarks.peers.peer import REPOSITORY, Command, CommandPeer, make_certificate
+from benchmarks.wires.tls import Version1TlsWire
 from benchmarks.wires.version1 import Version1Wire
 
 _ENVIRONMENT = {
@@ -31,13 +32,17 @@ class FileTransferPeer(CommandPeer):
             "--nodaemon",
             "--pidfile=",
             "filetransfer",
-            f"--port={self.port}",
+            *self.list_listening(),
             "--interface=127.0.0.1",
             f"--root={self.root}",
             f"--durability={self.durability}",
             # All of the load comes from one address.
             "--max-connections-per-address=100000",
         ]
+
+    def list_listening(self) -> Sequence[str]:
+        """Give the options that say where it listens."""
+        return [f"--port={self.port}"]
 
     def list_environment(self) -> Mapping[str, str]:
         return _ENVIRONMENT
@@ -69,3 +74,14 @@ class DurableFileTransferPeer(FileTransferPeer):
 
     name = "filetransfer, durable"
     durability = "full"
+
+
+class FileTransferTlsPeer(FileTransferPeer):
+    """The daemon over TLS."""
+
+    def list_listening(self) -> Sequence[str]:
+        certificate, key = make_certificate(self.scratch)
+        return [f"--tls-port={self.port}", f"--certificate={certificate}", f"--private-key={key}"]
+
+    def open_wire(self) -> Version1TlsWire:
+        return Version1TlsWire(self.port)

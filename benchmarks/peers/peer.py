@@ -9,6 +9,7 @@ import itertools
 import os
 import shutil
 import subprocess
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -165,3 +166,15 @@ def require_program(name: str) -> str:
     found = find_program(name)
     assert found is not None, name
     return found
+
+
+def make_certificate(directory: Path) -> tuple[Path, Path]:
+    """Make a certificate for localhost, by the program that comes with the package; gives it and its key."""
+    program = "from filetransfer.cli.certificate import main; main()"
+    subprocess.run(
+        [sys.executable, "-c", program, "make", "--host=localhost", f"--directory={directory}"],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": os.fspath(REPOSITORY)},
+    )
+    return directory / "server.pem", directory / "server.key"

@@ -36,7 +36,8 @@ class HttpWire(Wire):
         head = self._read_head()
         return head + receive_exactly(self.socket, _read_length(head))
 
-    def _read_head(self) -> bytes:
+    def receive_head(self) -> bytes:
+        """Receive the head of a response, and nothing of the body."""
         # Looked at before it is taken: the body behind it belongs to the load.
         seen = b""
         while (end := seen.find(b"\r\n\r\n")) < 0:
@@ -44,7 +45,10 @@ class HttpWire(Wire):
             seen = self.socket.recv(65536, socket.MSG_PEEK)
             if len(seen) < wanted:
                 raise ConnectionError(f"the server answered {seen!r}")
-        head = receive_exactly(self.socket, end + 4)
+        return receive_exactly(self.socket, end + 4)
+
+    def _read_head(self) -> bytes:
+        head = self.receive_head()
         if not head.startswith(b"HTTP/1.1 2"):
             raise Failed(f"the answer is {head!r}")
         return head

@@ -14,10 +14,12 @@ from benchmarks.workloads import (
     pipelined,
     requests,
     summary,
+    tls,
 )
 
 WORKLOADS: dict[str, Callable[[Bench], Report]] = {
     "bulk": bulk.measure,
+    "tls": tls.measure,
     "commands": commands.measure,
     "many": many.measure,
     "pipelined": pipelined.measure,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.bench import Bench
@@ -20,8 +18,7 @@ from benchmarks.peers.twisted_ftp import TwistedFtpPeer
 from benchmarks.peers.vsftpd import VsftpdPeer
 from benchmarks.report import Bars, Report, Table, format_number, format_spread
 from benchmarks.runs import Sample, Spread, ratios, spread_of
-from benchmarks.wires.wire import Wire
-from benchmarks.workloads.moving import fetch, read_digest, store
+from benchmarks.workloads.moving import fetch, read_digest, store, time_together
 
 CONNECTIONS = (1, 4)
 GIGABYTE = 1e9
@@ -85,7 +82,9 @@ def _measure_area(bench: Bench, area: Area, peers: Sequence[Peer]) -> Results:
 
 def _get_by(bench: Bench, peer: Peer, connections: int) -> Callable[[], Sample]:
     def run() -> Sample:
-        return _time(peer, connections, lambda number, wire: fetch(wire, bench.load, "bulk"), bench)
+        return time_together(
+            peer, connections, lambda number, wire: fetch(wire, bench.load, "bulk")
+        )
 
     return run
 
@@ -98,11 +97,10 @@ def _put_by(
 
     def run() -> Sample:
         nonlocal is_checked
-        sample = _time(
+        sample = time_together(
             peer,
             connections,
             lambda number, wire: store(wire, bench.load, paths[number].name, each),
-            bench,
         )
         if not is_checked:
             for path in paths:
@@ -113,39 +111,6 @@ def _put_by(
         return sample
 
     return run
-
-
-def _time(peer: Peer, connections: int, act: Callable[[int, Wire], None], bench: Bench) -> Sample:
-    """Open the connections; then let all of them act at once."""
-    wires = [peer.open_wire() for _ in range(connections)]
-    barrier = threading.Barrier(connections + 1)
-    failures: list[Exception] = []
-
-    def run(number: int) -> None:
-        barrier.wait()
-        try:
-            act(number, wires[number])
-        except Exception as error:  # noqa: BLE001 - raised below, in the thread that can
-            failures.append(error)
-        if isinstance(peer, ArticlePeer):
-            # It serves the next connection when this one is closed.
-            wires[number].close()
-
-    threads = [threading.Thread(target=run, args=[number]) for number in range(connections)]
-    for thread in threads:
-        thread.start()
-    cpu_seconds = peer.process.read_cpu_seconds()
-    started = time.perf_counter()
-    barrier.wait()
-    for thread in threads:
-        thread.join()
-    seconds = time.perf_counter() - started
-    cpu_seconds = peer.process.read_cpu_seconds() - cpu_seconds
-    for wire in wires:
-        wire.close()
-    if failures:
-        raise failures[0]
-    return Sample(seconds, cpu_seconds)
 
 
 def _make_table(bench: Bench, area: Area, way: str, results: Results) -> Table:

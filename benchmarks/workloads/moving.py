@@ -1,13 +1,20 @@
-"""One body over one wire."""
+"""One body over one wire, and several at once."""
 
 from __future__ import annotations
 
 import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
 
 import xxhash
 
 from benchmarks.load import Load
+from benchmarks.peers.article import ArticlePeer
+from benchmarks.peers.peer import Peer
 from benchmarks.processes import Failed
+from benchmarks.runs import Sample
 from benchmarks.wires.wire import Wire
 
 
@@ -39,3 +46,36 @@ def read_digest(wire: Wire, name: str) -> str:
         body.detach()
     wire.end_get()
     return digest.hexdigest()
+
+
+def time_together(peer: Peer, connections: int, act: Callable[[int, Any], None]) -> Sample:
+    """Open the connections; then let all of them act at once."""
+    wires = [peer.open_wire() for _ in range(connections)]
+    barrier = threading.Barrier(connections + 1)
+    failures: list[Exception] = []
+
+    def run(number: int) -> None:
+        barrier.wait()
+        try:
+            act(number, wires[number])
+        except Exception as error:  # noqa: BLE001 - raised below, in the thread that can
+            failures.append(error)
+        if isinstance(peer, ArticlePeer):
+            # It serves the next connection when this one is closed.
+            wires[number].close()
+
+    threads = [threading.Thread(target=run, args=[number]) for number in range(connections)]
+    for thread in threads:
+        thread.start()
+    cpu_seconds = peer.process.read_cpu_seconds()
+    started = time.perf_counter()
+    barrier.wait()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - started
+    cpu_seconds = peer.process.read_cpu_seconds() - cpu_seconds
+    for wire in wires:
+        wire.close()
+    if failures:
+        raise failures[0]
+    return Sample(seconds, cpu_seconds)

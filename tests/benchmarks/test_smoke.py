@@ -19,6 +19,7 @@ WORKLOADS = [
     "pipelined",
     "requests",
     "summary",
+    "tls",
 ]
 
 
