@@ -4,9 +4,10 @@ A protocol has one :class:`IncomingBody` (or, for a small one, :class:`HeldBody`
 ``octets_came`` whenever it has fed octets to its decoder, and ``run_began`` when the body goes on with a further run;
 whoever wants the body awaits :meth:`IncomingBody.receive_into`. Until somebody does, the peer is made to wait.
 
-A body may change its way with each of its runs. By the kernel route, what was fed already goes first, and then octets
-go past the decoder, while the protocol does not read. Between two runs it must read: what stands there is for the
-decoder. What the kernel leaves, be it the end of the connection, goes through Python, and so does all that follows.
+A body may change its way with each of its runs. A large run goes past the decoder (``bodies/past.py``): what was fed
+already goes first, and then threads move octets from the socket, while the protocol does not read. Between two runs it
+must read: what stands there is for the decoder. What the threads leave, be it the end of the connection, goes by the
+copied route, and so does all that follows.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred
 
-from filetransfer.bodies import kernel
 from filetransfer.bodies.copied import CopiedReceiver
+from filetransfer.bodies.decrypting import Decrypting
 from filetransfer.bodies.digesting import SinkDigesting
-from filetransfer.bodies.route import goes_by_kernel
+from filetransfer.bodies.kernel import Splicing
+from filetransfer.bodies.past import Moving, PastReceiver
+from filetransfer.bodies.past import Sink as FileSink
+from filetransfer.bodies.route import goes_by_kernel, is_decrypted_apart
 from filetransfer.errors import RequestRefused, TransferInterrupted
 
 
@@ -36,9 +40,9 @@ class BodySource(Protocol):
 
 
 class Sink(Protocol):
-    """Where a body goes. One that is an open file has more, see :class:`filetransfer.bodies.kernel.Sink`."""
+    """Where a body goes. One that is an open file has more, see :class:`filetransfer.bodies.past.Sink`."""
 
-    def write(self, octets: bytes) -> None: ...
+    def write(self, octets: bytes | memoryview) -> None: ...
 
 
 class IncomingBody:
@@ -48,7 +52,7 @@ class IncomingBody:
         source: the decoder.
         set_paused: stops (True) and restarts (False) reading from the peer.
         moved: told of the octets of the body, as they are taken.
-        transport: where the body comes from; None keeps it from going by the kernel route.
+        transport: where the body comes from; None keeps it from going past the decoder.
         pull: asks the decoder for events, and takes them: octets of the body were taken out of it, or went past it.
     """
 
@@ -66,24 +70,24 @@ class IncomingBody:
         self._transport = transport
         self._pull = pull
         self._receiver: CopiedReceiver | None = None
-        self._kernel: kernel.KernelReceiver | None = None
+        self._past: PastReceiver | None = None
         self._sink: Sink | None = None
         self._digesting: SinkDigesting | None = None
         self._woken: Deferred[None] | None = None
         self._error: BaseException | None = None
         self._end: Any = None
         self._has_ended = False
-        self._is_left_by_kernel = False
+        self._is_left = False
 
     @property
     def awaits_peer(self) -> bool:
-        """Whether nothing moves because the peer sends nothing, although reading is paused (for the kernel's sake)."""
-        return self._kernel is not None and self._kernel.awaits_peer
+        """Whether nothing moves because the peer sends nothing, although reading is paused (for others who read)."""
+        return self._past is not None and self._past.awaits_peer
 
     @property
-    def is_by_kernel(self) -> bool:
+    def is_moved_past(self) -> bool:
         """Whether octets are being moved past the decoder, so that the transport must not be read."""
-        return self._kernel is not None
+        return self._past is not None
 
     async def receive_into(self, sink: Sink) -> Any:
         """Write the whole body to ``sink``.
@@ -99,8 +103,8 @@ class IncomingBody:
         self._sink = sink
         try:
             while not self._is_over:
-                if self._goes_by_kernel:
-                    await self._receive_by_kernel(cast(kernel.Sink, sink))
+                if self._goes_past:
+                    await self._receive_past(cast(FileSink, sink))
                 await self._receive_copied(sink)
         finally:
             if self._digesting is not None:
@@ -121,44 +125,47 @@ class IncomingBody:
         return self._has_ended or self._error is not None
 
     @property
-    def _goes_by_kernel(self) -> bool:
-        """Whether the rest of the run at hand is for the kernel."""
-        return (
-            not self._is_left_by_kernel
-            and hasattr(self._sink, "advance")
-            and goes_by_kernel(self._transport, self._source.run - self._source.available)
-        )
+    def _goes_past(self) -> bool:
+        """Whether the rest of the run at hand is to go past the decoder."""
+        if self._is_left or not hasattr(self._sink, "advance"):
+            return False
+        left = self._source.run - self._source.available
+        return goes_by_kernel(self._transport, left) or is_decrypted_apart(self._transport, left)
 
-    async def _receive_by_kernel(self, sink: kernel.Sink) -> None:
-        """Move as much of a run as the kernel will; the transport stays paused."""
+    async def _receive_past(self, sink: FileSink) -> None:
+        """Have as much of a run moved as can be; the transport stays paused."""
         self._set_paused(True)
         fed = self._source.take_body(self._source.run)
         self._moved(len(fed))
         if self._error is not None:
             # Whoever was told gave the body up: nobody would stop the receiver any more.
             return
-        if self._digesting is None:
-            self._digesting = SinkDigesting(self._transport.reactor, sink, self._stop_kernel)
-        receiver = self._kernel = kernel.KernelReceiver(
-            self._transport, sink, self._note_moved, self._digesting
-        )
+        receiver = self._past = PastReceiver(self._transport, self._note_moved)
         try:
-            await receiver.receive(fed, self._source.run)
-            if self._digesting.error is not None:
+            await receiver.receive(sink, fed, self._make_moving(receiver, sink))
+            if self._digesting is not None and self._digesting.error is not None:
                 raise self._digesting.error
         except BaseException:
             self._source.discard_body()
             raise
         finally:
-            self._kernel = None
-        self._is_left_by_kernel = self._source.run > 0
+            self._past = None
+        self._is_left = self._source.run > 0
+
+    def _make_moving(self, receiver: PastReceiver, sink: FileSink) -> Moving:
+        count = self._source.run
+        if is_decrypted_apart(self._transport, count):
+            return Decrypting(receiver.watch, sink, count, self._transport)
+        if self._digesting is None:
+            self._digesting = SinkDigesting(self._transport.reactor, sink, self._stop_past)
+        return Splicing(receiver.watch, sink, count, self._digesting)
 
     def _note_moved(self, count: int) -> None:
         self._source.body_moved(count)
         self._moved(count)
 
     async def _receive_copied(self, sink: Sink) -> None:
-        """Let octets pass through Python, until the body is over or a run is for the kernel."""
+        """Let octets pass through Python, until the body is over or a run goes past it."""
         receiver = self._receiver = CopiedReceiver(sink.write, self._pause)
         if self._error is None:
             self._pause(False)
@@ -166,7 +173,7 @@ class IncomingBody:
             # All of the body may have come by now, and nothing more may come that would show its end.
             self._pull()
         try:
-            if not self._is_over and not self._goes_by_kernel:
+            if not self._is_over and not self._goes_past:
                 self._woken = Deferred()
                 await self._woken
         finally:
@@ -177,7 +184,7 @@ class IncomingBody:
 
     def run_began(self) -> None:
         """Take note that the body goes on with another run."""
-        if self._receiver is not None and self._goes_by_kernel:
+        if self._receiver is not None and self._goes_past:
             self._wake()
 
     def octets_came(self) -> None:
@@ -203,16 +210,16 @@ class IncomingBody:
     def fail(self, error: BaseException) -> None:
         """Take note that the body will not be whole: the connection is gone, or its sender gave it up."""
         self._error = error
-        self._stop_kernel()
+        self._stop_past()
         self._wake()
 
-    def _stop_kernel(self) -> None:
-        if self._kernel is not None:
-            self._kernel.stop()
+    def _stop_past(self) -> None:
+        if self._past is not None:
+            self._past.stop()
 
     def _pause(self, is_paused: bool) -> None:
-        # What is still to be written when the body has ended is no affair of the next one, which may be on its way by
-        # the kernel route.
+        # What is still to be written when the body has ended is no affair of the next one, which may be on its way past
+        # the decoder.
         if not self._has_ended:
             self._set_paused(is_paused)
 

@@ -3,25 +3,11 @@
     sending      file --sendfile--> socket
     receiving    socket --splice--> pipe --splice--> file
 
-Both alternate between two places until the body is through::
-
-    a mover thread moves octets until ...  the socket would block  -> the reactor waits until it is ready, then again
-                                           its turn is over        -> back into the queue of the movers
-                                           the body is through, or something is wrong -> the end
-
-So no thread ever waits for a peer, and the reactor never for a disk; and to the reactor a large body is one event in
-several milliseconds.
-
-The socket belongs to the transport, which must neither read nor write it meanwhile. What is moved, and waited for, is a
-duplicate of its descriptor: the transport may be lost, and close its own, at any moment, and a thread in the middle of
-a call must not find that the number has become somebody else's. The duplicate is closed by the coroutine that made it,
-when no thread has a turn any more.
+Both go by turns of the movers' threads, as ``bodies/past.py`` tells of receiving; what is moved, and waited for, is the
+transport's socket (``bodies/watch.py``).
 
 Sending begins when everything that was written before has left the transport's buffer. A pull producer is told so, but
 also once too early, when it is registered.
-
-Receiving ends with the last octet of the body: the next message stays in the socket. The end of the connection in the
-middle of a body is left in the socket as well, for the transport to find and tell everybody.
 """
 
 from __future__ import annotations
@@ -29,22 +15,21 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from enum import Enum
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPullProducer, IReadDescriptor, IWriteDescriptor
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IPullProducer
 from zope.interface import implementer
 
 from filetransfer.bodies.digesting import SinkDigesting
 from filetransfer.bodies.framing import UNFRAMED, FirstRunBegun, Framing
 from filetransfer.bodies.movers import movers
+from filetransfer.bodies.past import Next, Sink
+from filetransfer.bodies.watch import TURN_SECONDS, Watch
 from filetransfer.errors import TransferInterrupted, refusal_from_os_error
 
 SPLICE_OCTETS = 1024 * 1024
@@ -53,122 +38,15 @@ SPLICE_OCTETS = 1024 * 1024
 SENDFILE_OCTETS = 4 * 1024 * 1024
 """Octets a sendfile: as many as a socket takes at once. GET, to the C loop in the same run: 0.89, at 1 MiB 0.87."""
 
-TURN_SECONDS = 0.02
-"""How long one body has a thread while others wait for one; no call begins after that. On a loopback a PUT moves 40 MiB
-in it. PUT, to the C loop in the same run: 0.92 to 0.95; with turns of 8 MiB 0.86 to 0.94, of 2 MiB 0.84. The GET of one
-octet on another connection takes as long as with short turns: 114 to 149 µs, 140 to 167 when nothing else moves."""
-
-LOW_WATER_OCTETS = 512 * 1024
-"""While a peer is fast, its socket is not called readable below this: waking up for every segment of a PUT at 500 MB/s
-costs 2.5 s of processor time a gigabyte, this 1.25 (the C loop 0.54)."""
-
-LOW_WATER_SECONDS = 0.1
-"""A peer is fast that sends LOW_WATER_OCTETS in this time; nothing is left lying for longer."""
-
 # What a file system, a sandbox or an old kernel says that has no such call for this file.
 _NO_ROUTE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
-
-
-class Sink(Protocol):
-    """An open file that a body is moved into; see ``store/interface.py``, Upload."""
-
-    received: int
-
-    @property
-    def undigested(self) -> int: ...
-    def fileno(self) -> int: ...
-    def write(self, octets: bytes) -> None: ...
-    def advance(self, count: int) -> None: ...
-    def digest_behind(self) -> None: ...
-
-
-@implementer(IReadDescriptor, IWriteDescriptor)
-class _Watch:
-    """The duplicate of a transport's socket, and the reactor's word on when it is ready.
-
-    Attributes:
-        is_over: whether no more octets are to be moved; threads look at it between their calls.
-    """
-
-    def __init__(self, transport: Any) -> None:
-        self.is_over = False
-        self.reactor = transport.reactor
-        self._socket: socket.socket = transport.getHandle().dup()
-        self._ready: Deferred[None] | None = None
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def logPrefix(self) -> str:
-        return "filetransfer"
-
-    async def wait_until_readable(self, low_water: int) -> None:
-        """Wait for at least so many octets, the end of the connection, :meth:`stop` or LOW_WATER_SECONDS."""
-        timer = None
-        if low_water > 1:
-            self._set_low_water(low_water)
-            timer = self.reactor.callLater(LOW_WATER_SECONDS, self._wake)
-        self.reactor.addReader(self)
-        try:
-            await self._wait()
-        finally:
-            self.reactor.removeReader(self)
-            if timer is not None:
-                if timer.active():
-                    timer.cancel()
-                # It belongs to the socket, and so to the transport as well.
-                self._set_low_water(1)
-
-    async def wait_until_writable(self) -> None:
-        """Wait for room, the end of the connection or :meth:`stop`."""
-        self.reactor.addWriter(self)
-        try:
-            await self._wait()
-        finally:
-            self.reactor.removeWriter(self)
-
-    def send_more(self, octets: bytes) -> int:
-        """Send octets that others follow at once; gives how many went. Raises OSError."""
-        return self._socket.send(octets, socket.MSG_MORE)
-
-    def stop(self) -> None:
-        """Let no more octets be moved."""
-        self.is_over = True
-        self._wake()
-
-    def close(self) -> None:
-        """Give the duplicate up; no thread may have a turn."""
-        self._socket.close()
-
-    def doRead(self) -> None:
-        self._wake()
-
-    def doWrite(self) -> None:
-        self._wake()
-
-    def connectionLost(self, reason: Failure) -> None:
-        # The next call finds out.
-        self._wake()
-
-    def _set_low_water(self, octets: int) -> None:
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, octets)
-
-    async def _wait(self) -> None:
-        if not self.is_over:
-            self._ready = Deferred()
-            await self._ready
-
-    def _wake(self) -> None:
-        ready, self._ready = self._ready, None
-        if ready is not None:
-            ready.callback(None)
 
 
 @implementer(IPullProducer)
 class _Drain:
     """Tells when everything that was written has left a transport, and, later, when the transport is gone."""
 
-    def __init__(self, transport: Any, watch: _Watch) -> None:
+    def __init__(self, transport: Any, watch: Watch) -> None:
         self._watch = watch
         self._drained: Deferred[None] | None = None
         # Asked for octets at once, before the transport has sent what it has.
@@ -221,7 +99,7 @@ async def send_by_kernel(
             more octets, so the connection must be failed.
         OSError: the file cannot be read; the same.
     """
-    watch = _Watch(transport)
+    watch = Watch(transport)
     drain = _Drain(transport, watch)
     sending = _Sending(watch, descriptor, offset, count, framing)
     try:
@@ -244,7 +122,7 @@ async def send_by_kernel(
     return None
 
 
-async def _take_turn(watch: _Watch, sending: _Sending, moved: Callable[[int], None]) -> bool:
+async def _take_turn(watch: Watch, sending: _Sending, moved: Callable[[int], None]) -> bool:
     before = sending.left
     try:
         return await movers.run(watch.reactor, sending.take_turn)
@@ -261,7 +139,7 @@ class _Sending:
     """
 
     def __init__(
-        self, watch: _Watch, descriptor: int, offset: int, count: int, framing: Framing
+        self, watch: Watch, descriptor: int, offset: int, count: int, framing: Framing
     ) -> None:
         self.left = count
         self._watch = watch
@@ -314,113 +192,55 @@ class _Sending:
         self._run -= moved
 
 
-class _Next(Enum):
-    """What is to be done when a turn of receiving has ended."""
-
-    TURN = "another turn"
-    WAIT = "wait for the peer, then another turn"
-    LEAVE = "leave the rest to the transport: the end of the connection, or a body that the kernel cannot move"
-
-
-class KernelReceiver:
-    """Moves the rest of one body from a socket into a file.
+class Splicing:
+    """Octets on their way from a socket through a pipe into a file; see :class:`~filetransfer.bodies.past.Moving`.
 
     Args:
-        transport: a plain TCP or Unix one; its reading is paused, and stays so until :meth:`receive` has ended.
+        watch: of the socket.
         sink: the file.
-        moved: told, in the reactor's thread, how many octets left the socket.
-        digesting: of the sink; told when there is more. It goes on when :meth:`receive` has ended.
-
-    Attributes:
-        awaits_peer: whether nothing moves because the peer sends nothing.
+        count: how many octets, > 0.
+        digesting: of the sink; told when there is more. It goes on when they have all been moved.
     """
 
-    def __init__(
-        self,
-        transport: Any,
-        sink: Sink,
-        moved: Callable[[int], None],
-        digesting: SinkDigesting,
-    ) -> None:
-        self.awaits_peer = False
-        self._watch = _Watch(transport)
+    def __init__(self, watch: Watch, sink: Sink, count: int, digesting: SinkDigesting) -> None:
+        self.left = count
+        self.movers = movers
+        self._watch = watch
         self._sink = sink
-        self._moved = moved
-        self._left = 0
-        self._since_wait = 0
-        self._waited_at = monotonic()
         self._digesting = digesting
 
-    async def receive(self, fed: bytes, count: int) -> None:
-        """Move octets; ends early when the transport must see to the rest.
+    @property
+    def expected(self) -> int:
+        """See :attr:`Moving.expected`."""
+        return self.left
 
-        Args:
-            fed: the octets of the body that come before those in the socket.
-            count: how many are in the socket, or still to come, > 0.
+    def turn_ended(self) -> None:
+        """See :meth:`Moving.turn_ended`."""
+        self._digesting.go_on()
 
-        Raises:
-            RequestRefused: the file cannot be written.
-        """
-        self._left = count
-        try:
-            await movers.run(self._watch.reactor, self._sink.write, fed)
-            while self._left and not self._watch.is_over:
-                next_step = await self._take_turn()
-                if next_step is _Next.LEAVE:
-                    break
-                self._digesting.go_on()
-                if next_step is _Next.WAIT:
-                    await self._wait()
-        finally:
-            self._watch.close()
-
-    def stop(self) -> None:
-        """Let :meth:`receive` end soon."""
-        self._watch.stop()
-
-    async def _take_turn(self) -> _Next:
-        before = self._left
-        try:
-            return await movers.run(self._watch.reactor, self._move)
-        finally:
-            moved = before - self._left
-            self._since_wait += moved
-            if moved:
-                self._moved(moved)
-
-    async def _wait(self) -> None:
-        now = monotonic()
-        is_fast = self._since_wait * LOW_WATER_SECONDS >= LOW_WATER_OCTETS * (now - self._waited_at)
-        self._waited_at = now
-        self._since_wait = 0
-        self.awaits_peer = True
-        await self._watch.wait_until_readable(min(LOW_WATER_OCTETS, self._left) if is_fast else 1)
-        self.awaits_peer = False
-
-    # In a mover's thread:
-
-    def _move(self) -> _Next:
+    def take_turn(self) -> Next:
+        """See :meth:`Moving.take_turn`."""
         deadline = monotonic() + TURN_SECONDS
         try:
             pipe = _take_pipe()
-            while self._left and not self._watch.is_over and monotonic() < deadline:
+            while self.left and not self._watch.is_over and monotonic() < deadline:
                 count = os.splice(
                     self._watch.fileno(),
                     pipe.writer,
-                    min(SPLICE_OCTETS, self._left),
+                    min(SPLICE_OCTETS, self.left),
                     flags=_SPLICE_FLAGS,
                 )
                 if not count:
-                    return _Next.LEAVE
-                self._left -= count
+                    return Next.LEAVE
+                self.left -= count
                 if not self._empty_into_file(pipe, count):
-                    return _Next.LEAVE
+                    return Next.LEAVE
         except BlockingIOError:
-            return _Next.WAIT
+            return Next.WAIT
         except OSError:
             # The socket's error, which the transport will find as well; or there is no such call, or no pipe left.
-            return _Next.LEAVE
-        return _Next.TURN
+            return Next.LEAVE
+        return Next.TURN
 
     def _empty_into_file(self, pipe: _Pipe, count: int) -> bool:
         """Move what is in the pipe; gives False when the kernel cannot, and it was copied. Raises RequestRefused."""

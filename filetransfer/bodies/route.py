@@ -43,6 +43,17 @@ def goes_by_kernel(transport: Any, count: int) -> bool:
     )
 
 
+def is_decrypted_apart(transport: Any, count: int) -> bool:
+    """Tell whether a body is to be received, and decrypted, in a mover's thread.
+
+    Args:
+        transport: the connection's. Only TLS right above Twisted's own will do, as for the kernel route.
+        count: octets of it that are still to come, >= 0.
+    """
+    # Asked of the class: what wraps a transport gives the names of what it wraps for its own.
+    return hasattr(type(transport), "decrypt") and goes_by_kernel(transport.transport, count)
+
+
 async def send_body(
     transport: Any,
     descriptor: int,

@@ -49,7 +49,7 @@ class Stream:
         self._is_closed = False
         self.has_begun = False
 
-    def write(self, octets: bytes) -> None:
+    def write(self, octets: bytes | memoryview) -> None:
         """Append octets; blocks. Nothing happens when it is closed. Raises OSError."""
         with self._lock:
             self._digest.update(octets)

@@ -427,10 +427,10 @@ class ClientProtocol(Protocol):
 
     def _give_up_body(self) -> None:
         body, self._body = self._body, None
-        is_by_kernel = isinstance(body, IncomingBody) and body.is_by_kernel
+        is_moved_past = isinstance(body, IncomingBody) and body.is_moved_past
         if body is not None:
             body.fail(TransferInterrupted("nobody wants it any more"))
-        if is_by_kernel or self.unanswered[0].left > MAX_DISCARDED_OCTETS:
+        if is_moved_past or self.unanswered[0].left > MAX_DISCARDED_OCTETS:
             self.drop()
         else:
             self._connection.discard_body()

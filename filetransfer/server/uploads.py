@@ -207,7 +207,7 @@ async def delete_upload(exchange: Exchange, token: bytes) -> Done:
 class _Nowhere:
     """Takes a body that nobody needs, but for what stands behind it."""
 
-    def write(self, octets: bytes) -> None:
+    def write(self, octets: bytes | memoryview) -> None:
         pass
 
 

@@ -8,10 +8,15 @@ taken out in pieces of :data:`PIECE_OCTETS`, not of one record; all that one rea
 *Ends.* ``close_notify`` is half an end, as a plain connection has it: a protocol that knows of such
 (IHalfCloseableProtocol) goes on writing until it has answered, and only then closes. An end without it is no end, be it
 of a file or of a connection: the protocol is told :class:`~filetransfer.tls.alerts.Truncated`, never ConnectionDone.
+
+*Large bodies.* While the layer is paused, another thread may take what comes from the socket in its stead, and have it
+decrypted (:meth:`Layer.decrypt`). All else is said and heard in the reactor's thread, so that one lock is enough: who
+writes meanwhile waits for a quarter of a millisecond at most, until one read is decrypted.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -33,7 +38,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from filetransfer.tls.alerts import Truncated
-from filetransfer.tls.buffers import release_buffers
+from filetransfer.tls.buffers import decrypt_into, release_buffers
 
 PIECE_OCTETS = 64 * 1024
 """Of what is written, encrypted at a time. OpenSSL keeps room for one as long as the connection lives."""
@@ -60,6 +65,12 @@ class Layer(ProtocolWrapper):
         self._has_peer_ended = False
         # Nothing is said or heard any more.
         self._is_over = False
+        # Held for OpenSSL's side of the connection wherever another thread may be at it, too.
+        self._lock = threading.Lock()
+        self._is_paused = False
+        # Another thread has decrypted, and may have left something: octets, an end, or a failure.
+        self._has_left = False
+        self._left_failure: Failure | None = None
 
     # What the transport calls.
 
@@ -79,6 +90,8 @@ class Layer(ProtocolWrapper):
 
     def readConnectionLost(self) -> None:
         """The transport has ended: by now TLS must have."""
+        if self._has_left and not self._is_over:
+            self._receive()
         if not self._has_peer_ended:
             self._fail(Failure(Truncated()))
 
@@ -130,7 +143,18 @@ class Layer(ProtocolWrapper):
         if self.disconnecting and not self._is_over:
             self._end()
         elif self._is_open and not self._is_over:
-            release_buffers(self._tls)
+            self._release_buffers()
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._is_paused = False
+        self.transport.resumeProducing()
+        if self._has_left:
+            # Not at once: who resumes may be in the middle of what it heard before.
+            self.transport.reactor.callLater(0, self._receive_left)
 
     def getPeerCertificate(self) -> crypto.X509 | None:
         """Give the peer's certificate; None when it has shown none."""
@@ -141,6 +165,33 @@ class Layer(ProtocolWrapper):
     def negotiatedProtocol(self) -> bytes | None:  # noqa: N802 - Twisted's name
         """What ALPN has agreed on; None for nothing."""
         return self._tls.get_alpn_proto_negotiated() or None
+
+    # What those call that receive in its stead.
+
+    def decrypt(self, octets: memoryview, into: memoryview) -> tuple[int, bool]:
+        """Decrypt what another has read from the socket. In any thread, while the layer is paused.
+
+        Args:
+            octets: as they came, > 0 of them.
+            into: where they go; what finds no room there is the protocol's, when the layer is resumed.
+
+        Returns:
+            How many octets there are now, and whether more can come: what ended TLS, or broke it, is left for the
+            protocol as well.
+        """
+        with self._lock:
+            self._has_left = True
+            count, error = decrypt_into(self._tls, octets, into)
+        goes_on = isinstance(error, SSL.WantReadError)
+        # After its end, TLS can be asked again; what broke it is said once.
+        if not goes_on and not isinstance(error, SSL.ZeroReturnError):
+            self._left_failure = Failure(error)
+        return count, goes_on
+
+    def send_pending(self) -> None:
+        """Send what OpenSSL had to answer to what was decrypted; in the reactor's thread."""
+        if not self._is_over:
+            self._send()
 
     # Between OpenSSL and the transport.
 
@@ -158,7 +209,7 @@ class Layer(ProtocolWrapper):
             if IHandshakeListener.providedBy(self.wrappedProtocol):
                 self.wrappedProtocol.handshakeCompleted()
             self._send()
-            release_buffers(self._tls)
+            self._release_buffers()
             unsent, self._unsent = self._unsent, []
             for octets in unsent:
                 self.write(octets)
@@ -167,9 +218,9 @@ class Layer(ProtocolWrapper):
         """Give the protocol what there is for it."""
         pieces: list[bytes] = []
         has_ended = False
-        failure: Failure | None = None
+        failure = self._left_failure
         try:
-            while True:
+            while failure is None:
                 pieces.append(self._tls.recv(_RECORD_OCTETS))
         except SSL.WantReadError:
             pass
@@ -186,6 +237,15 @@ class Layer(ProtocolWrapper):
         elif has_ended and not self._has_peer_ended and not self._is_over:
             self._peer_ended()
 
+    def _receive_left(self) -> None:
+        """Give the protocol what another thread has left for it, if that has not come to it by now."""
+        if not self._has_left or self._is_paused or self._is_over:
+            return
+        self._has_left = False
+        self._receive()
+        if not self._is_over:
+            self._release_buffers()
+
     def _peer_ended(self) -> None:
         self._has_peer_ended = True
         if IHalfCloseableProtocol.providedBy(self.wrappedProtocol):
@@ -199,7 +259,8 @@ class Layer(ProtocolWrapper):
         try:
             while left:
                 # The context leaves partial writes out: it takes all of it, in as many records as that needs.
-                sent = self._tls.send(left[:PIECE_OCTETS])
+                with self._lock:
+                    sent = self._tls.send(left[:PIECE_OCTETS])
                 left = left[sent:]
                 self._send()
         except SSL.Error:
@@ -209,15 +270,20 @@ class Layer(ProtocolWrapper):
         """Hand the transport what OpenSSL has for the peer."""
         with suppress(SSL.WantReadError):
             while True:
-                octets = self._tls.bio_read(_TAKEN_OCTETS)
+                with self._lock:
+                    octets = self._tls.bio_read(_TAKEN_OCTETS)
                 self.transport.write(octets)
                 if len(octets) < _TAKEN_OCTETS:
                     break
 
+    def _release_buffers(self) -> None:
+        with self._lock:
+            release_buffers(self._tls)
+
     def _end(self) -> None:
         """Say close_notify, and close when it has left."""
         self._is_over = True
-        with suppress(SSL.Error):
+        with suppress(SSL.Error), self._lock:
             self._tls.shutdown()
         self._send()
         self.transport.loseConnection()

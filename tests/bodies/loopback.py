@@ -14,6 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientCreator, Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from filetransfer.tls.layer import LayerFactory
+
 
 class Peer(Protocol):
     """One end: keeps what it receives and lets a test wait for it."""
@@ -54,14 +56,19 @@ class Loopback:
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
 
-    async def connect(self, near: Any = None, far: Any = None) -> tuple[Any, Any]:
-        """Connect two protocols over TCP."""
+    async def connect(self, near: Any = None, far: Any = None, tls: Any = None) -> tuple[Any, Any]:
+        """Connect two protocols over TCP; or over TLS, both ends of which ``tls`` makes."""
         from twisted.internet import reactor
 
         near, far = near or Peer(), far or Peer()
-        factory = Factory.forProtocol(lambda: near)
+        factory: Any = Factory.forProtocol(lambda: near)
+        far_end = far
+        if tls is not None:
+            factory = LayerFactory(tls, factory, is_client=False)
+            made: Any = Factory.forProtocol(lambda: far)
+            far_end = LayerFactory(tls, made, is_client=True).buildProtocol(None)
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
-        await ClientCreator(reactor, lambda: far).connectTCP("127.0.0.1", port.getHost().port)
+        await ClientCreator(reactor, lambda: far_end).connectTCP("127.0.0.1", port.getHost().port)
         await near.made
         await port.stopListening()
         self._stack.push_async_callback(_cut, near)

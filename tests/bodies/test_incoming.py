@@ -186,7 +186,7 @@ def test_body_that_has_ended_lets_the_peer_go_on_and_then_leaves_it_alone(
 def test_nothing_goes_past_the_decoder_without_a_transport() -> None:
     rig = Rig(len(OCTETS))
     rig.receive()
-    assert not rig.body.is_by_kernel
+    assert not rig.body.is_moved_past
     assert not rig.body.awaits_peer
     rig.body.end()
     assert rig.results == [None]
@@ -208,7 +208,7 @@ def test_body_given_up_by_whoever_is_told_of_its_first_octets(
     threads.run()
     [failure] = rig.results
     assert failure.check(TransferInterrupted)
-    assert not body.is_by_kernel
+    assert not body.is_moved_past
 
 
 def test_body_in_several_runs(threads: HeldThreads) -> None:

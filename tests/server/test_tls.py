@@ -270,12 +270,13 @@ def test_a_failed_handshake_is_one_line(tmp_path: Path, made: Made) -> None:
         assert not any("Traceback" in line for line in daemon.log)
 
 
+@pytest.mark.parametrize("count", [1000, LARGE])
 def test_an_end_without_close_notify_publishes_nothing(
-    daemon: Running, port: int, made: Made
+    daemon: Running, port: int, made: Made, count: int
 ) -> None:
     with call(port, trusting(made)) as peer:
         # Closed without a word, as Python does unless it is told to unwrap.
-        peer.sendall(put("cut", b"x" * 1000, size=2000))
+        peer.sendall(put("cut", b"x" * count, size=count + 1))
     assert ask_over_tls(port, trusting(made), get("cut"), 1) == b"\x60"
 
 

@@ -11,6 +11,7 @@ from OpenSSL import SSL
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -27,6 +28,7 @@ class Wire(StringTransport):
     """One end's transport: the test takes what was written, and ends the connection."""
 
     disconnected: Failure | None = None
+    reactor: Clock
 
     def abortConnection(self) -> None:
         self.disconnected = Failure(ConnectionAborted())
@@ -77,14 +79,14 @@ class Creator:
         self._server = make_context(SSL.TLS_SERVER_METHOD)
         read_credentials(made.file, made.key_file).install(self._server)
         self._server.set_alpn_select_callback(lambda connection, offered: offered[0])
-        self._client = make_context(SSL.TLS_CLIENT_METHOD)
-        self._client.set_alpn_protos([ALPN])
+        self.client = make_context(SSL.TLS_CLIENT_METHOD)
+        self.client.set_alpn_protos([ALPN])
 
     def serverConnectionForTLS(self, layer: object) -> SSL.Connection:
         return SSL.Connection(self._server, None)
 
     def clientConnectionForTLS(self, layer: object) -> SSL.Connection:
-        return SSL.Connection(self._client, None)
+        return SSL.Connection(self.client, None)
 
 
 class End:
@@ -109,8 +111,14 @@ class End:
 class Pair:
     """A client and a server."""
 
-    def __init__(self, made: Made, server: Talker | None = None, client: Talker | None = None):
-        creator = Creator(made)
+    def __init__(
+        self,
+        made: Made,
+        server: Talker | None = None,
+        client: Talker | None = None,
+        creator: Creator | None = None,
+    ) -> None:
+        creator = creator or Creator(made)
         self.client = End(creator, client or Talker(), is_client=True)
         self.server = End(creator, server or Talker(), is_client=False)
 
@@ -335,3 +343,151 @@ def test_any_octets_for_a_handshake(made: Made) -> None:
         server.lose()
         assert server.talker.lost is not None
         assert server.talker.heard == b""
+
+
+# What another thread decrypts.
+
+
+@pytest.fixture
+def clock(pair: Pair) -> Clock:
+    clock = pair.server.wire.reactor = Clock()
+    return clock
+
+
+def decrypt(pair: Pair, room: int, octets: bytes | None = None) -> tuple[bytes, bool]:
+    """Take what the client has sent in the server's stead."""
+    into = bytearray(room)
+    taken = memoryview(pair.client.take() if octets is None else octets)
+    count, goes_on = pair.server.layer.decrypt(taken, memoryview(into))
+    return bytes(into[:count]), goes_on
+
+
+def test_all_of_it_is_decrypted(pair: Pair, clock: Clock) -> None:
+    octets = bytes(range(256)) * 1024
+    pair.server.layer.pauseProducing()
+    pair.client.layer.write(octets)
+    assert decrypt(pair, len(octets) + 1) == (octets, True)
+    pair.client.layer.write(b"and more")
+    sent = pair.client.take()
+    assert decrypt(pair, 8, sent[:10]) == (b"", True)
+    assert decrypt(pair, 8, sent[10:]) == (b"and more", True)
+    pair.server.layer.resumeProducing()
+    clock.advance(0)
+    assert pair.server.talker.reads == 0
+    pair.client.layer.write(b"heard")
+    pair.pump()
+    assert pair.server.talker.heard == b"heard"
+
+
+@pytest.mark.parametrize("room", [1, 16384, 16385, 100_000])
+def test_what_finds_no_room_is_heard(pair: Pair, clock: Clock, room: int) -> None:
+    octets = bytes(range(256)) * 800
+    pair.server.layer.pauseProducing()
+    pair.client.layer.write(octets)
+    assert decrypt(pair, room) == (octets[:room], True)
+    assert pair.server.talker.heard == b""
+    pair.server.layer.resumeProducing()
+    # Not in the middle of what the protocol does.
+    assert pair.server.talker.heard == b""
+    clock.advance(0)
+    assert pair.server.talker.heard == octets[room:]
+
+
+def test_nothing_is_heard_while_it_is_paused_again(pair: Pair, clock: Clock) -> None:
+    pair.server.layer.pauseProducing()
+    pair.client.layer.write(b"octets")
+    decrypt(pair, 1)
+    pair.server.layer.resumeProducing()
+    pair.server.layer.pauseProducing()
+    clock.advance(0)
+    assert pair.server.talker.heard == b""
+    pair.server.layer.resumeProducing()
+    clock.advance(0)
+    assert pair.server.talker.heard == b"ctets"
+
+
+def test_what_comes_before_what_is_left_was_heard(pair: Pair, clock: Clock) -> None:
+    pair.server.layer.pauseProducing()
+    pair.client.layer.write(b"octets")
+    decrypt(pair, 1)
+    pair.server.layer.resumeProducing()
+    pair.client.layer.write(b" and more")
+    pair.server.layer.dataReceived(pair.client.take())
+    clock.advance(0)
+    assert pair.server.talker.heard == b"ctets and more"
+
+
+def test_an_end_is_left(made: Made) -> None:
+    pair = Pair(made, server=(server := HalfTalker()))
+    pair.pump()
+    clock = pair.server.wire.reactor = Clock()
+    pair.server.layer.pauseProducing()
+    pair.client.layer.write(b"last")
+    pair.client.layer.loseConnection()
+    assert decrypt(pair, 100) == (b"last", False)
+    assert server.ends == 0
+    pair.server.layer.resumeProducing()
+    clock.advance(0)
+    assert (server.heard, server.ends) == (b"", 1)
+
+
+def test_an_end_that_is_left_comes_before_that_of_the_transport(pair: Pair, clock: Clock) -> None:
+    pair.server.layer.pauseProducing()
+    pair.client.layer.write(b"last")
+    pair.client.layer.loseConnection()
+    assert decrypt(pair, 2) == (b"la", True)
+    pair.server.layer.resumeProducing()
+    pair.server.layer.readConnectionLost()
+    pair.server.lose()
+    assert pair.server.talker.heard == b"st"
+    assert pair.server.talker.lost is not None
+    assert pair.server.talker.lost.check(ConnectionDone)
+
+
+def test_a_failure_is_left(pair: Pair, clock: Clock) -> None:
+    pair.server.layer.pauseProducing()
+    pair.client.layer.write(b"x" * 16384 + b"secret")
+    octets = bytearray(pair.client.take())
+    octets[-1] ^= 1
+    assert decrypt(pair, 20_000, bytes(octets)) == (b"x" * 16384, False)
+    assert not pair.server.wire.disconnecting
+    pair.server.layer.resumeProducing()
+    clock.advance(0)
+    assert pair.server.talker.heard == b""
+    assert pair.server.wire.disconnecting
+    # An alert.
+    pair.client.layer.dataReceived(pair.server.take())
+    pair.server.lose()
+    assert pair.server.talker.lost is not None
+    assert "bad record mac" in str(pair.server.talker.lost.value)
+    pair.client.lose()
+    assert pair.client.talker.lost is not None
+    assert pair.client.talker.lost.check(SSL.Error)
+
+
+def test_nothing_that_is_left_is_heard_after_an_abort(pair: Pair, clock: Clock) -> None:
+    pair.server.layer.pauseProducing()
+    pair.client.layer.write(b"octets")
+    decrypt(pair, 1)
+    pair.server.layer.resumeProducing()
+    pair.server.layer.abortConnection()
+    clock.advance(0)
+    pair.server.layer.send_pending()
+    assert (pair.server.talker.heard, pair.server.take()) == (b"", b"")
+
+
+def test_what_openssl_answers_to_what_was_decrypted_is_sent(made: Made) -> None:
+    creator = Creator(made)
+    # One that would renegotiate, as ours does not.
+    creator.client = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    creator.client.set_max_proto_version(SSL.TLS1_2_VERSION)
+    pair = Pair(made, creator=creator)
+    pair.pump()
+    pair.server.layer.pauseProducing()
+    assert pair.client.layer._tls.renegotiate()
+    pair.client.layer.write(b"octets")
+    decrypt(pair, 100)
+    assert pair.server.take() == b""
+    pair.server.layer.send_pending()
+    # It will not.
+    assert pair.server.take()
