@@ -14,9 +14,10 @@ import os
 import secrets
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
+from msgspec.structs import replace
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThread
 

@@ -108,10 +108,12 @@ class Decoder:
 
     def take_body(self, limit: int) -> bytes:
         """Take octets of the body that were fed already: at most ``limit``, and none of the next message."""
-        count = min(limit, self.run, self.available)
-        end = self._position + count
-        octets = self._octets[self._position : end]
-        self._position = end
+        # All of a small body, mostly.
+        start = self._position
+        count = min(limit, self.run)
+        octets = self._octets[start : start + count]
+        count = len(octets)
+        self._position = start + count
         self.run -= count
         return octets
 

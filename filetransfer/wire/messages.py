@@ -10,12 +10,23 @@ Source: protocol, section 2, the table of requests; section 1 has the first five
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from filetransfer.errors import RequestRefused
+
+if TYPE_CHECKING:
+    _Kind = TypeVar("_Kind")
+    Maybe: TypeAlias = _Kind | None
+else:
+
+    class Maybe:
+        """The type of a field that is None where it is absent. For the decoder it is the type alone: nil is refused."""
+
+        def __class_getitem__(cls, kind: Any) -> Any:
+            return kind
+
 
 # The bounds are checked where a message is decoded: msgspec would take -1 for an int, and "" for a delimiter.
 Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -31,13 +42,29 @@ Digests = dict[str, bytes]
 """From the name of an algorithm to the octets of a digest."""
 
 
+_SECRETS = ("upload", "response")
+"""Fields that are never shown: what proves who asks."""
+
+
+class _Message(Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """What all messages have: their codec makes and reads them by the library, in one call for each.
+
+    Whatever has a key that is not known is read once more, by hand: see ``wire/maps.py``. They refer to nothing that
+    could refer to them, so the garbage collector need not look at them; those that hold an exception say otherwise.
+    """
+
+    def __repr__(self) -> str:
+        shown = (name for name in self.__struct_fields__ if name not in _SECRETS)
+        pairs = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
+        return f"{type(self).__name__}({pairs})"
+
+
 def _check_either(path: str | None, upload: bytes | None) -> None:
     if (path is None) is (upload is None):
         raise ValueError("it names a path or an upload, and not both")
 
 
-@dataclass(slots=True)
-class Put:
+class Put(_Message):
     """Store the body that follows under ``path``.
 
     Attributes:
@@ -49,132 +76,119 @@ class Put:
     """
 
     path: str
-    size: Size | None = None
-    digest: Digests = field(default_factory=dict)
-    algorithm: str | None = None
-    modified: Nanoseconds | None = None
-    mode: Mode | None = None
+    size: Maybe[Size] = None
+    digest: Digests = {}
+    algorithm: Maybe[str] = None
+    modified: Maybe[Nanoseconds] = None
+    mode: Maybe[Mode] = None
     parents: bool = False
-    if_match: Etag | None = None
+    if_match: Maybe[Etag] = None
     if_none_match: bool = False
-    upload: Token | None = field(default=None, repr=False)
+    upload: Maybe[Token] = None
     offset: Size = 0
 
 
-@dataclass(slots=True)
-class Get:
+class Get(_Message):
     """Send the file at ``path``: ``count`` octets from ``offset`` on, or all there are."""
 
     path: str
     offset: Size = 0
-    count: Size | None = None
-    if_match: Etag | None = None
-    algorithm: str | None = None
+    count: Maybe[Size] = None
+    if_match: Maybe[Etag] = None
+    algorithm: Maybe[str] = None
 
 
-@dataclass(slots=True)
-class Change:
+class Change(_Message):
     """Give the file at ``path`` the path ``to``."""
 
     path: str
     to: str
     replace: bool = False
-    if_match: Etag | None = None
+    if_match: Maybe[Etag] = None
 
 
-@dataclass(slots=True)
-class Summary:
+class Summary(_Message):
     """Summarise the numbers in the file at ``path``, or in one column of it, after ``skip`` lines."""
 
     path: str
-    column: Column | None = None
-    delimiter: Delimiter | None = None
+    column: Maybe[Column] = None
+    delimiter: Maybe[Delimiter] = None
     skip: Size = 0
 
 
-@dataclass(slots=True)
-class Help:
+class Help(_Message):
     """Say what can be asked."""
 
 
-@dataclass(slots=True)
-class List:
+class List(_Message):
     """List what is in a directory, or in the root: at most ``limit`` entries that come after the path ``after``."""
 
-    path: str | None = None
+    path: Maybe[str] = None
     recursive: bool = False
-    after: str | None = None
+    after: Maybe[str] = None
     limit: PageLimit = 100_000
 
 
-@dataclass(slots=True)
-class Stat:
+class Stat(_Message):
     """Say what is known of a path, or of an upload. Raises ValueError: it names both, or neither."""
 
-    path: str | None = None
-    upload: Token | None = field(default=None, repr=False)
+    path: Maybe[str] = None
+    upload: Maybe[Token] = None
 
     def __post_init__(self) -> None:
         _check_either(self.path, self.upload)
 
 
-@dataclass(slots=True)
-class Delete:
+class Delete(_Message):
     """Remove a file, a directory, or what an upload has left. Raises ValueError: it names two, or nothing."""
 
-    path: str | None = None
+    path: Maybe[str] = None
     recursive: bool = False
-    if_match: Etag | None = None
-    upload: Token | None = field(default=None, repr=False)
+    if_match: Maybe[Etag] = None
+    upload: Maybe[Token] = None
 
     def __post_init__(self) -> None:
         _check_either(self.path, self.upload)
 
 
-@dataclass(slots=True)
-class MakeDirectory:
+class MakeDirectory(_Message):
     """Make a directory, and what is missing of its parents when ``parents``."""
 
     path: str
     parents: bool = False
 
 
-@dataclass(slots=True)
-class Authenticate:
+class Authenticate(_Message):
     """Say who asks, in the terms of a mechanism."""
 
     mechanism: str
-    response: bytes = field(repr=False)
+    response: bytes
 
 
-@dataclass(slots=True)
-class Digest:
+class Digest(_Message):
     """Give the digest of the file at ``path``."""
 
     path: str
-    algorithm: str | None = None
-    if_match: Etag | None = None
+    algorithm: Maybe[str] = None
+    if_match: Maybe[Etag] = None
 
 
-@dataclass(slots=True)
-class Copy:
+class Copy(_Message):
     """Copy the file at ``path`` to the path ``to``."""
 
     path: str
     to: str
     replace: bool = False
-    if_match: Etag | None = None
+    if_match: Maybe[Etag] = None
 
 
-@dataclass(slots=True)
-class Unknown:
+class Unknown(_Message):
     """A request that this version does not have. ``code``: as it came."""
 
     code: int
 
 
-@dataclass(slots=True)
-class Malformed:
+class Malformed(_Message, gc=True):
     """A request that could be read and makes no sense; ``refusal`` is the answer to it."""
 
     refusal: RequestRefused
@@ -198,17 +212,15 @@ Request = (
 )
 
 
-@dataclass(slots=True)
-class Done:
+class Done(_Message):
     """It took effect. Of the file: its size in octets, its etag, its digest."""
 
-    size: Size | None = None
-    etag: Etag | None = None
-    digest: Digests = field(default_factory=dict)
+    size: Maybe[Size] = None
+    etag: Maybe[Etag] = None
+    digest: Digests = {}
 
 
-@dataclass(slots=True)
-class Content:
+class Content(_Message):
     """The file that GET asked for; its body follows.
 
     Attributes:
@@ -220,42 +232,38 @@ class Content:
     path: str
     size: Size
     offset: Size = 0
-    etag: Etag | None = None
-    modified: Nanoseconds | None = None
-    mode: Mode | None = None
-    digest: Digests = field(default_factory=dict)
+    etag: Maybe[Etag] = None
+    modified: Maybe[Nanoseconds] = None
+    mode: Maybe[Mode] = None
+    digest: Digests = {}
 
 
-@dataclass(slots=True)
-class Statistics:
+class Statistics(_Message):
     """The answer to SUMMARY: of all the numbers in the file, each the nearest binary64."""
 
     max: float
     min: float
     mean: float
-    count: Size | None = None
-    sum: float | None = None
-    stddev: float | None = None
+    count: Maybe[Size] = None
+    sum: Maybe[float] = None
+    stddev: Maybe[float] = None
 
 
-@dataclass(slots=True)
-class HelpText:
+class HelpText(_Message):
     """The answer to HELP. Limits are numbers of octets, seconds, or of what their names say."""
 
     text: str
-    requests: list[str] = field(default_factory=list)
-    features: list[str] = field(default_factory=list)
-    limits: dict[str, int] = field(default_factory=dict)
-    software: str | None = None
+    requests: list[str] = []
+    features: list[str] = []
+    limits: dict[str, int] = {}
+    software: Maybe[str] = None
 
 
-@dataclass(slots=True)
-class Listing:
+class Listing(_Message):
     """The answer to LIST; the entries follow as its body."""
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(_Message):
     """One entry of a listing. Of a directory or something else, only the path and the kind need be known.
 
     Attributes:
@@ -266,36 +274,34 @@ class Entry:
 
     path: str
     kind: Literal["file", "directory", "other"]
-    size: Size | None = None
-    modified: Nanoseconds | None = None
-    mode: Mode | None = None
-    etag: Etag | None = None
+    size: Maybe[Size] = None
+    modified: Maybe[Nanoseconds] = None
+    mode: Maybe[Mode] = None
+    etag: Maybe[Etag] = None
 
 
-@dataclass(slots=True)
-class Status:
+class Status(_Message):
     """The answer to STAT: of a path, of an upload, or of what an upload became (kind ``published``).
 
     Raises:
         ValueError: it has no kind, nor the offset of an upload.
     """
 
-    kind: Literal["file", "directory", "other", "published"] | None = None
-    size: Size | None = None
-    modified: Nanoseconds | None = None
-    mode: Mode | None = None
-    etag: Etag | None = None
-    digest: Digests = field(default_factory=dict)
-    offset: Size | None = None
-    path: str | None = None
+    kind: Maybe[Literal["file", "directory", "other", "published"]] = None
+    size: Maybe[Size] = None
+    modified: Maybe[Nanoseconds] = None
+    mode: Maybe[Mode] = None
+    etag: Maybe[Etag] = None
+    digest: Digests = {}
+    offset: Maybe[Size] = None
+    path: Maybe[str] = None
 
     def __post_init__(self) -> None:
         if self.kind is None and self.offset is None:
             raise ValueError("it has no kind, nor the offset of an upload")
 
 
-@dataclass(slots=True)
-class Digested:
+class Digested(_Message):
     """The answer to DIGEST."""
 
     digest: Digests
@@ -303,27 +309,23 @@ class Digested:
     etag: Etag
 
 
-@dataclass(slots=True)
-class Authenticated:
+class Authenticated(_Message):
     """The answer to AUTHENTICATE: who the server takes the peer for."""
 
     identity: str
 
 
-@dataclass(slots=True)
-class Challenge:
+class Challenge(_Message):
     """AUTHENTICATE goes on: what the peer must answer."""
 
     challenge: bytes
 
 
-@dataclass(slots=True)
-class Working:
+class Working(_Message):
     """The response is being worked on."""
 
 
-@dataclass(slots=True)
-class Refused:
+class Refused(_Message, gc=True):
     """No. ``error`` says why; over version 1 only the kind of it crosses the wire."""
 
     error: RequestRefused
@@ -344,26 +346,23 @@ Response = (
 )
 
 
-@dataclass(slots=True)
-class Greeting:
+class Greeting(_Message):
     """What a server says first in version 2: who it is, what it can, and how much of it."""
 
     version: Size
     software: str = ""
-    features: list[str] = field(default_factory=list)
-    limits: dict[str, int] = field(default_factory=dict)
-    mechanisms: list[str] = field(default_factory=list)
+    features: list[str] = []
+    limits: dict[str, int] = {}
+    mechanisms: list[str] = []
 
 
-@dataclass(slots=True)
-class Unavailable:
+class Unavailable(_Message, gc=True):
     """What a server says first that cannot serve, and then closes. ``error`` is Busy or ShuttingDown."""
 
     error: RequestRefused
 
 
-@dataclass(slots=True)
-class VersionChosen:
+class VersionChosen(_Message, gc=True):
     """It is known which version the connection speaks.
 
     Attributes:
@@ -375,13 +374,11 @@ class VersionChosen:
     octets: bytes = b""
 
 
-@dataclass(slots=True)
-class BodyRun:
+class BodyRun(_Message):
     """A further run of the body has begun; only where a body comes in several."""
 
 
-@dataclass(slots=True)
-class BodyEnd:
+class BodyEnd(_Message, gc=True):
     """The body of the message before has ended. Follows every message that has one, empty ones too.
 
     Attributes:
@@ -392,14 +389,13 @@ class BodyEnd:
         hidden: entries that LIST left out.
     """
 
-    digest: Digests = field(default_factory=dict)
-    refusal: RequestRefused | None = None
-    more: str | None = None
+    digest: Digests = {}
+    refusal: Maybe[RequestRefused] = None
+    more: Maybe[str] = None
     hidden: Size = 0
 
 
-@dataclass(slots=True)
-class EndOfMessages:
+class EndOfMessages(_Message):
     """The peer will send nothing more, and stopped between two messages."""
 
 

@@ -132,16 +132,27 @@ def test_an_entry_is_as_large_as_a_head_at_the_most() -> None:
 
 @pytest.mark.parametrize("first", [b"\xdb", b"\xc6", b"\xc9"])
 def test_an_entry_that_will_be_too_large_is_not_waited_for(first: bytes) -> None:
-    decoder = EntryDecoder()
+    octets = b"\x81\xa1x" + first + b"\xff\xff\xff\xff"
     with pytest.raises(RemoteProtocolError, match="too large"):
-        decoder.feed(b"\x81\xa1x" + first + b"\xff\xff\xff\xff")
+        EntryDecoder().feed(octets + bytes(MAX_ENTRY_OCTETS + 1 - len(octets)))
 
 
-def test_a_map_that_claims_many_keys_allocates_nothing() -> None:
+@pytest.mark.parametrize("first", [b"\xdf", b"\x81\xa1x\xdf", b"\x81\xa1x\xdd"])
+def test_what_claims_many_items_allocates_nothing(first: bytes) -> None:
     decoder = EntryDecoder()
-    assert decoder.feed(b"\xdf\xff\xff\xff\xff" * 13_000) == []
     with pytest.raises(RemoteProtocolError, match="too large"):
-        decoder.feed(b"\xdf\xff\xff\xff\xff" * 200)
+        decoder.feed(first + b"\xff\xff\xff\xff")
+
+
+def test_a_key_that_cannot_be_one_is_an_error() -> None:
+    with pytest.raises(RemoteProtocolError):
+        read(b"\x81\x91\xa1x\xa1y")
+
+
+def test_an_etag_has_as_many_octets_as_it_may() -> None:
+    assert read(pack({**FIELDS, "etag": "\u00e9" * 32}))
+    with pytest.raises(RemoteProtocolError, match="too long"):
+        read(pack({**FIELDS, "etag": "\u00e9" * 33}))
 
 
 def test_what_cannot_be_said_is_not_written() -> None:

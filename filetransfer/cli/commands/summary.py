@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import fields
 
 from filetransfer.cli.client_command import ClientCommand
 from filetransfer.cli.invocation import Invocation, Work
