@@ -21,7 +21,7 @@ class FileTransferPeer(CommandPeer):
 
     name = "filetransfer"
     tool = "ft-client"
-    batch_tool = "ft-client"
+    batch_tool = "ft-client put -r, get -r"
     durability = "none"
 
     def list_arguments(self) -> Sequence[str | Path]:
@@ -57,10 +57,12 @@ class FileTransferPeer(CommandPeer):
         return self._run("put", source, "--as", name)
 
     def fetch_many(self, names: Sequence[str], destination: Path) -> Command:
-        return self._run("get", f"--durability={self.durability}", "--output", destination, *names)
+        return self._run(
+            "get", "-r", f"--durability={self.durability}", "--output", destination, ""
+        )
 
     def store_many(self, source: Path, names: Sequence[str]) -> Command:
-        return self._run("put", *names, directory=source)
+        return self._run("put", "-r", ".", directory=source)
 
     def _run(self, *words: str | Path, directory: Path | None = None) -> Command:
         server = f"--server=127.0.0.1:{self.port}"
