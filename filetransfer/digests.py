@@ -46,6 +46,10 @@ def start_digest(algorithm: str = DEFAULT_ALGORITHM) -> Digest:
     return start()
 
 
+digest_octets: Callable[[bytes], bytes] = xxhash.xxh3_128_digest
+"""Gives the digest of octets, by the algorithm that is used when none is asked for."""
+
+
 def is_known_algorithm(algorithm: str) -> bool:
     """Tell whether :func:`start_digest` knows the algorithm."""
     return algorithm in _ALGORITHMS

@@ -81,6 +81,14 @@ class Progress:
         self.moving[bar] = None
         return bar
 
+    def begin_small(self) -> None:
+        """Take note that a file begins to move that has no bar of its own."""
+
+    def end_small(self, octets: int) -> None:
+        """Take note that such a file moves no more, and how many octets of it have moved."""
+        self.ended += 1
+        self._octets_ended += octets
+
     def end(self, bar: Bar) -> None:
         """Take note that a file moves no more."""
         self.ended += 1
@@ -113,9 +121,13 @@ class TimedProgress(Progress):
 
     def begin(self, label: str) -> Bar:
         """See :meth:`Progress.begin`."""
+        self.begin_small()
+        return super().begin(label)
+
+    def begin_small(self) -> None:
+        """See :meth:`Progress.begin_small`."""
         if self._call is None:
             self._call = self._clock.callLater(self._first_seconds, self._show_again)
-        return super().begin(label)
 
     def close(self) -> None:
         """See :meth:`Progress.close`."""

@@ -16,7 +16,7 @@ from filetransfer.errors import (
 )
 
 MAX_AT_ONCE = 1024
-"""Twice what a session has under way at a time: it never runs dry, and ten thousand files are not all begun at once."""
+"""As many as a session leaves unanswered at a time, and ten thousand files are not all begun at once."""
 
 # What one file fails of, the others would too.
 _HOPELESS: tuple[type[FileTransferError], ...] = (

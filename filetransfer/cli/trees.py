@@ -21,6 +21,7 @@ from filetransfer.cli.moving import (
 )
 from filetransfer.cli.promises import describe_moved
 from filetransfer.client.selection import Selection
+from filetransfer.client.sources import MAX_SMALL_OCTETS
 from filetransfer.client.trees import Outcome, Totals, Watcher, get_tree, put_tree
 
 if TYPE_CHECKING:
@@ -59,29 +60,38 @@ class TreeWatcher(Watcher):
         self._statuses: list[int] = []
         self._bars: dict[str, Bar] = {}
 
-    def begin(self, path: str, size: int) -> Bar:
-        """See :class:`Watcher`."""
-        self._work.progress.expect(1, size)
-        bar = self._bars[path] = self._work.progress.begin(self._prefix + path)
+    def begin(self, path: str, size: int) -> Bar | None:
+        """See :class:`Watcher`. A small file has no bar of its own: it would come and go unread."""
+        progress = self._work.progress
+        progress.expect(1, size)
+        if size <= MAX_SMALL_OCTETS:
+            progress.begin_small()
+            return None
+        bar = self._bars[path] = progress.begin(self._prefix + path)
         return bar
 
     def give_up(self, path: str) -> None:
         """See :class:`Watcher`."""
-        self._work.give_up(self._bars.pop(path))
+        bar = self._bars.pop(path, None)
+        if bar is not None:
+            self._work.give_up(bar)
+        else:
+            self._work.progress.end_small(0)
 
     def end(self, outcome: Outcome) -> None:
         """See :class:`Watcher`."""
-        self._end_bar(outcome)
+        if outcome.action == "send":
+            self._end_bar(outcome)
         if outcome.error is not None or outcome.reason or self._work.console.hears_notes:
             self._say(outcome)
 
     def _end_bar(self, outcome: Outcome) -> None:
         bar = self._bars.pop(outcome.path, None)
         if bar is not None:
-            if outcome.transferred is not None:
-                # Of a small file, nothing was told before.
-                bar.moved = outcome.transferred.size
             self._work.progress.end(bar)
+        else:
+            moved = 0 if outcome.transferred is None else outcome.transferred.size
+            self._work.progress.end_small(moved)
 
     def _say(self, outcome: Outcome) -> None:
         work = self._work

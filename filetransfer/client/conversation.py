@@ -38,11 +38,13 @@ from filetransfer.errors import (
 )
 from filetransfer.wire.connection import ClientEnd
 
-MAX_UNANSWERED = 256
-"""Requests without an answer at a time: as many as a server takes from one connection. Source: protocol, section 5."""
+MAX_UNANSWERED = 1024
+"""Requests without an answer at a time. A server works on 256 of them (protocol, section 5), the others wait on their
+way: while the next small files are read here, it has something to do. In two sets of three runs, trees of 20,000 files
+took 4.9 and 4.5 times as long as rsync, sent and fetched, for 5.3 and 4.6 with 256."""
 
 MAX_UNDER_WAY = 2 * MAX_UNANSWERED
-"""Exchanges at a time. With fewer, the server would wait whenever a batch of small files is written here."""
+"""Exchanges at a time: those that are answered, and whose files are being written here, among them."""
 
 _MAX_OPEN = 64
 """Large files that may wait to be published, with their descriptors open, before no more is asked for."""

@@ -10,6 +10,7 @@ import errno
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from msgspec import Struct
@@ -33,7 +34,7 @@ from filetransfer.wire.messages import Entry
 if TYPE_CHECKING:
     from filetransfer.client.session import Session
 
-MAX_AT_ONCE = 1024
+MAX_AT_ONCE = 4096
 """Twice what a session has under way at a time: it never runs dry, and ten thousand files are not all begun at once."""
 
 _ROOM_AT = MAX_AT_ONCE * 3 // 4
@@ -309,26 +310,35 @@ class Crew:
 
     def _begin_small(self, entry: Entry, size: int, mover: Mover) -> None:
         lane = self._choose_lane(size)
-        load = size + _REQUEST_OCTETS
-
-        def ended(transferred: Transferred | None, error: BaseException | None) -> None:
-            lane.load -= load
-            self._small.discard(exchange)
-            try:
-                self._end_small(entry.path, mover, transferred, error)
-            except Exception as bug:  # noqa: BLE001 - of the watcher's; the connection must not hear of it
-                self._hopeless = self._hopeless or bug
-            self._note_room()
-
         self._watcher.begin(entry.path, size)
         try:
             exchange = mover.make_exchange(entry, lane.session)
+            ended = partial(self._small_ended, exchange, entry.path, size, lane, mover)
             lane.session.conversation.begin(exchange, ended)
         except (FileTransferError, OSError) as error:
             self._end_small(entry.path, mover, None, error)
         else:
-            lane.load += load
+            lane.load += size + _REQUEST_OCTETS
             self._small.add(exchange)
+
+    def _small_ended(
+        self,
+        exchange: Exchange[Transferred],
+        path: str,
+        size: int,
+        lane: _Lane,
+        mover: Mover,
+        transferred: Transferred | None,
+        error: BaseException | None,
+    ) -> None:
+        lane.load -= size + _REQUEST_OCTETS
+        self._small.discard(exchange)
+        try:
+            self._end_small(path, mover, transferred, error)
+        except Exception as bug:  # noqa: BLE001 - of the watcher's; the connection must not hear of it
+            self._hopeless = self._hopeless or bug
+        if self._room is not None:
+            self._note_room()
 
     def _end_small(
         self,

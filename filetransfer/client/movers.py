@@ -112,7 +112,8 @@ class Downloads(_Direction):
     def make_exchange(self, entry: Entry, session: Session) -> GetExchange:
         """See :class:`Mover`."""
         return GetExchange(
-            Get(check_path(self._prefix + entry.path)),
+            # Checked when it was listed.
+            Get(self._prefix + entry.path),
             self._find_destination(entry.path),
             session.conversation.publisher,
             self._preserve,

@@ -27,7 +27,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from filetransfer.client.destinations import PathDestination, explain_locally
-from filetransfer.digests import DEFAULT_ALGORITHM, start_digest
+from filetransfer.digests import DEFAULT_ALGORITHM, digest_octets
 from filetransfer.errors import DigestMismatch, RequestRefused
 from filetransfer.store.beneath import HeldDirectory, close_quietly
 from filetransfer.store.terms import check_replaceable
@@ -159,9 +159,7 @@ class SmallDelivery(Delivery):
     def _write(self) -> None:
         octets = self._octets
         if self._digests:
-            digest = start_digest()
-            digest.update(octets)
-            found = digest.digest()
+            found = digest_octets(octets)
             for digests in self._digests:
                 check_digest(digests, found)
         self._directory = self.destination.open_parent()

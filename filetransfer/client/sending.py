@@ -21,7 +21,7 @@ from filetransfer.bodies.digesting import DigestBehind
 from filetransfer.bodies.framing import split_tail
 from filetransfer.bodies.route import goes_by_kernel, send_body
 from filetransfer.client.sources import CHANGED, Body, StreamBody
-from filetransfer.digests import DEFAULT_ALGORITHM, Digest, start_digest
+from filetransfer.digests import DEFAULT_ALGORITHM, Digest, digest_octets, start_digest
 from filetransfer.errors import Cancelled, SourceChanged
 from filetransfer.wire.connection import ClientEnd
 from filetransfer.wire.messages import BodyEnd
@@ -74,9 +74,11 @@ def frame_small(connection: ClientEnd, octets: bytes, prefix: Digest | None = No
     run = connection.encode_run(len(octets)) + octets if octets else b""
     end = BodyEnd()
     if connection.has_trailers:
-        digest = start_digest() if prefix is None else prefix
-        digest.update(octets)
-        end.digest[DEFAULT_ALGORITHM] = digest.digest()
+        if prefix is None:
+            end.digest[DEFAULT_ALGORITHM] = digest_octets(octets)
+        else:
+            prefix.update(octets)
+            end.digest[DEFAULT_ALGORITHM] = prefix.digest()
     return run + connection.encode_body_end(end)
 
 

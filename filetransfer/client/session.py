@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.threads import deferToThread
@@ -30,6 +31,7 @@ from filetransfer.client.destinations import (
 from filetransfer.client.doubts import ask_carefully
 from filetransfer.client.exchanges import (
     ListExchange,
+    Page,
     PlainExchange,
     Preserve,
     Progress,
@@ -465,18 +467,29 @@ class Session:
         if name is not None:
             check_path(name)
         after: str | None = None
-        while True:
-            page = await self._conversation.submit(
-                ListExchange(List(name, recursive, after, _PAGE_ENTRIES))
-            )
-            for entry in page.entries:
-                check_entry(entry, name)
-                yield entry
-            if page.more is None:
-                return
-            if page.more == after or not page.entries:
-                raise RemoteProtocolError("the server's list does not go on")
-            after = page.more
+        asked = self._ask_page(name, recursive, None)
+        try:
+            while True:
+                page = await asked
+                if page.more is not None and (page.more == after or not page.entries):
+                    raise RemoteProtocolError("the server's list does not go on")
+                after = page.more
+                ask_at = -1 if after is None else len(page.entries) // 2
+                for number, entry in enumerate(page.entries):
+                    if number == ask_at:
+                        asked = self._ask_page(name, recursive, after)
+                    check_entry(entry, name)
+                    yield entry
+                if after is None:
+                    return
+        finally:
+            asked.addErrback(lambda _: None)
+            asked.cancel()
+
+    def _ask_page(self, name: str | None, recursive: bool, after: str | None) -> Deferred[Page]:
+        """Ask for a part of a list. It is worked on by the server while the one before is used up here."""
+        request = List(name, recursive, after, _PAGE_ENTRIES)
+        return self._conversation.submit(ListExchange(request))
 
     async def stat(self, name: str) -> Status:
         """Ask what is known of a path on the server. Raises NotFound: there is nothing."""

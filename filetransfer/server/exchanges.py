@@ -12,7 +12,12 @@ from typing import Any
 
 from twisted.internet.threads import deferToThread
 
-from filetransfer.digests import DEFAULT_ALGORITHM, is_known_algorithm, start_digest
+from filetransfer.digests import (
+    DEFAULT_ALGORITHM,
+    digest_octets,
+    is_known_algorithm,
+    start_digest,
+)
 from filetransfer.errors import (
     OffsetMismatch,
     PreconditionFailed,
@@ -144,10 +149,14 @@ def _frame_small(exchange: Exchange, request: Get, octets: bytes) -> bytes:
     if not connection.has_trailers:
         return octets
     algorithm = request.algorithm or DEFAULT_ALGORITHM
-    digest = start_digest(algorithm)
-    digest.update(octets)
+    if algorithm == DEFAULT_ALGORITHM:
+        digest = digest_octets(octets)
+    else:
+        running = start_digest(algorithm)
+        running.update(octets)
+        digest = running.digest()
     header = connection.encode_run(len(octets)) if octets else b""
-    return header + octets + connection.encode_body_end(BodyEnd({algorithm: digest.digest()}))
+    return header + octets + connection.encode_body_end(BodyEnd({algorithm: digest}))
 
 
 def _check_etag(wanted: str | None, etag: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet.threads import deferToThread
@@ -33,7 +34,6 @@ from filetransfer.names import Path, check_path
 from filetransfer.server.exchange import MAX_SMALL_OCTETS, TOO_LARGE, Answer, Exchange
 from filetransfer.store.interface import (
     NO_DIGESTS,
-    NO_TERMS,
     Digests,
     Publish,
     PublishedUpload,
@@ -46,6 +46,7 @@ from filetransfer.store.interface import (
 from filetransfer.wire.messages import BodyEnd, Done, Put, Status
 
 _HANDOVER_SECONDS = 30.0
+_DEFAULT_ALONE = {DEFAULT_ALGORITHM}
 
 
 def put(exchange: Exchange, request: Put) -> Answer:
@@ -57,7 +58,10 @@ def put(exchange: Exchange, request: Put) -> Answer:
     if limit is not None and size > limit:
         raise TooLarge(TOO_LARGE)
     exchange.protocol.factory.store.check_writable()
-    terms = _find_terms(request)
+    mode = None if request.mode is None else request.mode & 0o777
+    terms = _make_terms(
+        request.if_match, request.if_none_match, request.parents, request.modified, mode
+    )
     if request.upload is not None:
         _check_resumable(request)
         return _put_resumable(exchange, request, path, terms, request.upload)
@@ -74,16 +78,17 @@ def put(exchange: Exchange, request: Put) -> Answer:
     return None
 
 
-def _find_terms(request: Put) -> Terms:
-    terms = (request.modified, request.mode, request.if_match)
-    if terms == (None, None, None) and not request.parents and not request.if_none_match:
-        return NO_TERMS
+@lru_cache(maxsize=16)
+def _make_terms(
+    if_match: str | None, if_none_match: bool, parents: bool, modified: int | None, mode: int | None
+) -> Terms:
+    """Give the terms of a PUT. Those of the files of a tree are the same, mostly."""
     return Terms(
-        if_match=request.if_match,
-        if_none_match=request.if_none_match,
-        makes_parents=request.parents,
-        modified=request.modified,
-        mode=None if request.mode is None else request.mode & 0o777,
+        if_match=if_match,
+        if_none_match=if_none_match,
+        makes_parents=parents,
+        modified=modified,
+        mode=mode,
     )
 
 
@@ -91,6 +96,8 @@ def _find_digests(exchange: Exchange, request: Put, end: BodyEnd) -> Digests:
     """Give the digests that the file must have: those before and behind the body that the server can compute."""
     if not exchange.protocol.connection.has_trailers:
         return NO_DIGESTS
+    if not request.digest and end.digest.keys() == _DEFAULT_ALONE:
+        return end.digest
     digests = {**request.digest, **end.digest}
     known = {name: digest for name, digest in digests.items() if is_known_algorithm(name)}
     if not known:

@@ -293,6 +293,20 @@ def test_bars_for_what_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     assert clock.getDelayedCalls() == []
 
 
+def test_small_files_are_counted_and_have_no_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = make_terminal(monkeypatch)
+    clock = Clock()
+    bars = Bars(clock)
+    bars.expect(3, 3_000_000)
+    bars.begin_small()
+    bars.end_small(1_000_000)
+    clock.advance(0.5)
+    assert "1 of 3 files" in terminal.getvalue()
+    assert "1.0/3.0 MB" in terminal.getvalue()
+    bars.close()
+    assert clock.getDelayedCalls() == []
+
+
 def test_many_bars_are_as_many_as_one_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = make_terminal(monkeypatch)
     clock = Clock()

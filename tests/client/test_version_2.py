@@ -508,6 +508,30 @@ def test_a_list_of_several_pages(rig: Rig, server: ScriptedServer) -> None:
     assert asked.result == ENTRIES
 
 
+def test_a_page_is_asked_for_when_half_of_the_one_before_is_used(
+    rig: Rig, server: ScriptedServer
+) -> None:
+    listed = rig.session.list(recursive=True)
+
+    async def take_next() -> Entry:
+        return await anext(listed)
+
+    async def stop() -> None:
+        await listed.aclose()
+
+    first, _ = ask_one(rig, server, take_next())
+    server.listing(ENTRIES, more="c")
+    assert first.result == ENTRIES[0]
+    rig.turn()
+    assert server.read() == []
+    second, came = ask_one(rig, server, take_next())
+    assert second.result == ENTRIES[1]
+    assert came.request == List(None, True, "c", 5000)
+    # Nobody wants it any more, and nobody waits for it.
+    stopped = rig.ask(stop())
+    assert stopped.is_over
+
+
 def test_a_list_in_any_segmentation(rig: Rig, server: ScriptedServer) -> None:
     asked, _ = ask_one(rig, server, collect(rig.session.list()))
     octets = server.encode(Listing(), b"".join(map(encode_entry, ENTRIES)), BodyEnd())
