@@ -13,9 +13,15 @@ DEADLINE_SECONDS = 60
 REPOSITORY = Path(__file__).parents[1]
 
 
+_SIZE_OF_TERMINAL = ("COLUMNS", "LINES")
+"""The readline library puts them into the environment of whoever imports it."""
+
+
 def make_environment(**variables: str) -> dict[str, str]:
     """Give an environment without anybody's settings."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FT_")}
+    for name in _SIZE_OF_TERMINAL:
+        environment.pop(name, None)
     environment["PYTHONPATH"] = str(REPOSITORY)
     return environment | variables
 

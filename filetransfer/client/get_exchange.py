@@ -21,7 +21,7 @@ from filetransfer.client.publishing import (
     check_digest,
 )
 from filetransfer.digests import DEFAULT_ALGORITHM
-from filetransfer.errors import DigestMismatch, RequestRefused, TransferInterrupted
+from filetransfer.errors import Busy, DigestMismatch, RequestRefused, TransferInterrupted
 from filetransfer.store.upload import LocalUpload
 from filetransfer.wire.connection import ClientEnd
 from filetransfer.wire.messages import BodyEnd, Content, Digests, Get
@@ -191,7 +191,8 @@ class GetExchange(Exchange[Transferred]):
             if self.is_over:
                 raise CancelledError
             digests = await self._find_digests(end)
-        except (TransferInterrupted, CancelledError):
+        except (TransferInterrupted, CancelledError, Busy):
+            # Busy with the digests of others: the octets are here, and the next run asks again.
             if self._part is None:
                 part.abort()
             raise

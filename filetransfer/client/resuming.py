@@ -62,6 +62,9 @@ MIN_OCTETS = 1024 * 1024
 FEATURE = "resume"
 """What a server calls it that can do this."""
 
+_DIGEST_PATIENCE = 20
+"""Times the usual number of tries: of many downloads that go on at once, a server reads through a few at a time."""
+
 _TOKEN_OCTETS = 16
 _BLOCK_OCTETS = 1024 * 1024
 
@@ -397,8 +400,8 @@ class ResumableDownload:
             asking = PlainExchange(AskDigest(self._request.path, DEFAULT_ALGORITHM, etag))
             return recovery.conversation.submit(asking)
 
-        # Of many downloads that go on at once, a server reads through a few files at a time.
-        return cast(Digested, await ask_patiently(recovery.clock, recovery.tries, ask)).digest
+        tries = recovery.tries * _DIGEST_PATIENCE
+        return cast(Digested, await ask_patiently(recovery.clock, tries, ask)).digest
 
     def _forget_part(self) -> None:
         if self._claim is None:

@@ -508,7 +508,7 @@ def test_a_server_that_is_busy_with_the_digests_of_other_downloads(
     again.read()
     again.content(OCTETS)
     rig.turn()
-    for _ in range(2):
+    for _ in range(2 * TRIES):
         (asking,) = again.read()
         assert asking.request == Digest("a", "xxh3-128", "e1")
         again.answer(Busy("later", retry_after=1))
@@ -521,6 +521,34 @@ def test_a_server_that_is_busy_with_the_digests_of_other_downloads(
     rig.turn()
     assert asked.result.size == SIZE
     assert (tmp_path / "b").read_bytes() == OCTETS
+
+
+def test_what_a_server_was_too_busy_to_compare_is_kept(
+    rig: Rig, server: ScriptedServer, tmp_path: Path, threads: HeldThreads
+) -> None:
+    asked = begin_get(rig, server, tmp_path / "b")
+    again = connect_again(rig)
+    again.read()
+    again.content(OCTETS)
+    rig.turn()
+    while not asked.is_over:
+        again.read()
+        again.answer(Busy("later", retry_after=1))
+        rig.turn()
+        rig.clock.advance(1)
+        wait(rig)
+    assert isinstance(asked.error, Busy)
+    rig.end()
+    later, again = begin_again(threads)
+    asked = later.ask(later.session.get("a", tmp_path / "b"))
+    (came,) = again.read()
+    assert came.request == Get("a", SIZE, if_match="e1")
+    again.content(OCTETS, digest=digest_of(OCTETS))
+    later.turn()
+    assert asked.result.size == SIZE
+    assert (tmp_path / "b").read_bytes() == OCTETS
+    assert os.listdir(tmp_path) == ["b"]
+    later.end()
 
 
 def test_another_run_goes_on_with_a_download(

@@ -40,7 +40,8 @@ def test_the_other_requests(daemon: Daemon, tmp_path: Path) -> None:
     assert ask(daemon, tmp_path, "mv", "missing", "m").status == ExitStatus.NOT_FOUND
     assert ask(daemon, tmp_path, "summary", "missing").status == ExitStatus.NOT_FOUND
     assert ask(daemon, tmp_path, "put", "n.csv").status == ExitStatus.NOT_FOUND
-    assert ask(daemon, tmp_path, "help").output == "bye change get help put summary\n"
+    words = "bye change get help put summary\n"
+    assert ask(daemon, tmp_path, "help").output.startswith(words)
     ran = ask(daemon, tmp_path, "put", "numbers.csv", "--as", "missing/n.csv")
     assert ran.status == ExitStatus.NOT_FOUND
 
