@@ -7,13 +7,13 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace as replace_fields
 from pathlib import Path
 
 import pytest
 from blocking import Speaker, xxh3
 from daemons import DaemonProcess
 from injection import Place, inject, watch
+from msgspec.structs import replace as replace_fields
 from uploads import encode_change, encode_put
 
 from filetransfer.wire.messages import Delete, Done, Put, Response, Stat, Status
