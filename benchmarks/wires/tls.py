@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Iterator
 
 from benchmarks.processes import Failed
 from benchmarks.wires.http import HttpWire
@@ -16,14 +17,15 @@ from benchmarks.wires.version1 import Version1Wire
 PIECE_OCTETS = 1 << 20
 
 
-def discard(source: socket.socket, count: int) -> None:
-    """Read ``count`` octets and throw them away."""
+def receive(source: socket.socket, count: int) -> Iterator[memoryview]:
+    """Read ``count`` octets; each piece is good until the next one is asked for."""
     buffer = memoryview(bytearray(PIECE_OCTETS))
     while count:
         got = source.recv_into(buffer, min(PIECE_OCTETS, count))
         if not got:
             raise Failed(f"the server closed the connection {count} octets early")
         count -= got
+        yield buffer[:got]
 
 
 def encrypt(connected: socket.socket) -> ssl.SSLSocket:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from benchmarks.bench import Bench
-from benchmarks.files import check_file, flush, make_file, remove_files
+from benchmarks.files import flush, make_file, remove_files
 from benchmarks.machine import Area
 from benchmarks.peers.article import ArticlePeer
 from benchmarks.peers.limit import LimitPeer
@@ -18,7 +18,7 @@ from benchmarks.peers.twisted_ftp import TwistedFtpPeer
 from benchmarks.peers.vsftpd import VsftpdPeer
 from benchmarks.report import Bars, Report, Table, format_number, format_spread
 from benchmarks.runs import Sample, Spread, ratios, spread_of
-from benchmarks.workloads.moving import fetch, read_digest, store, time_together
+from benchmarks.workloads.moving import fetch, put_together, read_digest, store, time_together
 
 CONNECTIONS = (1, 4)
 GIGABYTE = 1e9
@@ -92,25 +92,9 @@ def _get_by(bench: Bench, peer: Peer, connections: int) -> Callable[[], Sample]:
 def _put_by(
     bench: Bench, peer: Peer, connections: int, each: int, digest: str
 ) -> Callable[[], Sample]:
-    paths = [peer.root / f"stored-{number}" for number in range(connections)]
-    is_checked = False
-
-    def run() -> Sample:
-        nonlocal is_checked
-        sample = time_together(
-            peer,
-            connections,
-            lambda number, wire: store(wire, bench.load, paths[number].name, each),
-        )
-        if not is_checked:
-            for path in paths:
-                check_file(path, digest)
-            is_checked = True
-        remove_files(paths)
-        flush(peer.root)
-        return sample
-
-    return run
+    return put_together(
+        peer, connections, digest, lambda wire, name: store(wire, bench.load, name, each)
+    )
 
 
 def _make_table(bench: Bench, area: Area, way: str, results: Results) -> Table:

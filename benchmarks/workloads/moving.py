@@ -10,6 +10,7 @@ from typing import Any
 
 import xxhash
 
+from benchmarks.files import check_file, flush, remove_files
 from benchmarks.load import Load
 from benchmarks.peers.article import ArticlePeer
 from benchmarks.peers.peer import Peer
@@ -79,3 +80,33 @@ def time_together(peer: Peer, connections: int, act: Callable[[int, Any], None])
     if failures:
         raise failures[0]
     return Sample(seconds, cpu_seconds)
+
+
+def put_together(
+    peer: Peer, connections: int, digest: str, put: Callable[[Any, str], None]
+) -> Callable[[], Sample]:
+    """Give a run that stores a file over each connection, all at once, and takes them away again.
+
+    Args:
+        peer: where.
+        connections: how many.
+        digest: of each file; the first run compares it.
+        put: stores a file over a wire, under a name.
+    """
+    paths = [peer.root / f"stored-{number}" for number in range(connections)]
+    is_checked = False
+
+    def run() -> Sample:
+        nonlocal is_checked
+        sample = time_together(
+            peer, connections, lambda number, wire: put(wire, paths[number].name)
+        )
+        if not is_checked:
+            for path in paths:
+                check_file(path, digest)
+            is_checked = True
+        remove_files(paths)
+        flush(peer.root)
+        return sample
+
+    return run

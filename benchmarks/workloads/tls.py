@@ -6,15 +6,17 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import xxhash
+
 from benchmarks.bench import Bench
-from benchmarks.files import check_file, flush, make_file, remove_files
+from benchmarks.files import flush, make_file, remove_files
 from benchmarks.peers.nginx import NginxTlsPeer
 from benchmarks.peers.ours import FileTransferTlsPeer
 from benchmarks.peers.peer import Peer
 from benchmarks.report import Report, Table, format_number, format_spread
 from benchmarks.runs import Sample, ratios, spread_of
 from benchmarks.wires import tls
-from benchmarks.workloads.moving import time_together
+from benchmarks.workloads.moving import put_together, time_together
 
 CONNECTIONS = (1, 4)
 NAME = "bulk"
@@ -82,32 +84,25 @@ def _make_rows(
 
 
 def _get_by(peer: Peer, connections: int, octets: bytes, digest: str) -> Callable[[], Sample]:
-    def get(number: int, wire: Any) -> None:
+    def get(wire: Any, take: Callable[[memoryview], object]) -> None:
         _, size = wire.begin_get(NAME)
-        tls.discard(wire.socket, size)
+        for piece in tls.receive(wire.socket, size):
+            take(piece)
         wire.end_get()
 
-    return lambda: time_together(peer, connections, get)
+    received = xxhash.xxh3_128()
+    wire = peer.open_wire()
+    get(wire, received.update)
+    wire.close()
+    if received.hexdigest() != digest:
+        raise AssertionError(f"{peer.name} sent something else")
+    return lambda: time_together(peer, connections, lambda number, wire: get(wire, len))
 
 
 def _put_by(peer: Peer, connections: int, octets: bytes, digest: str) -> Callable[[], Sample]:
-    paths = [peer.root / f"stored-{number}" for number in range(connections)]
-    is_checked = False
-
-    def put(number: int, wire: Any) -> None:
-        wire.begin_put(paths[number].name, len(octets))
+    def put(wire: Any, name: str) -> None:
+        wire.begin_put(name, len(octets))
         wire.socket.sendall(octets)
         wire.end_put()
 
-    def run() -> Sample:
-        nonlocal is_checked
-        sample = time_together(peer, connections, put)
-        if not is_checked:
-            for path in paths:
-                check_file(path, digest)
-            is_checked = True
-        remove_files(paths)
-        flush(peer.root)
-        return sample
-
-    return run
+    return put_together(peer, connections, digest, put)
