@@ -64,6 +64,10 @@ class FileTransferPeer(CommandPeer):
     def store_many(self, source: Path, names: Sequence[str]) -> Command:
         return self._run("put", "-r", ".", directory=source)
 
+    def show_version(self) -> Command:
+        """Do the least that the client can do."""
+        return self._run("--version")
+
     def _run(self, *words: str | Path, directory: Path | None = None) -> Command:
         server = f"--server=127.0.0.1:{self.port}"
         return Command(

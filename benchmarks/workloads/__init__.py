@@ -13,6 +13,7 @@ from benchmarks.workloads import (
     memory,
     pipelined,
     requests,
+    start,
     summary,
     tls,
 )
@@ -26,6 +27,7 @@ WORKLOADS: dict[str, Callable[[Bench], Report]] = {
     "requests": requests.measure,
     "fairness": fairness.measure,
     "memory": memory.measure,
+    "start": start.measure,
     "summary": summary.measure,
     "durable": durable.measure,
 }

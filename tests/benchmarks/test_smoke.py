@@ -18,6 +18,7 @@ WORKLOADS = [
     "memory",
     "pipelined",
     "requests",
+    "start",
     "summary",
     "tls",
 ]
