@@ -31,3 +31,14 @@ def test_importing_the_package_imports_nothing_else() -> None:
         "print(*sorted(set(sys.modules) - before), filetransfer.__version__)"
     )
     assert run_python(code, ROOT).split() == ["filetransfer", filetransfer.__version__]
+
+
+def test_the_client_loads_nothing_that_only_a_server_needs() -> None:
+    code = (
+        "import sys, filetransfer.client\n"
+        "print(*(name for name in sys.modules if name.startswith('filetransfer.s')))"
+    )
+    loaded = run_python(code, ROOT).split()
+    assert "filetransfer.store.upload" in loaded
+    assert "filetransfer.store.interface" not in loaded
+    assert not [name for name in loaded if name.startswith("filetransfer.server")]

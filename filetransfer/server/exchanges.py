@@ -29,7 +29,8 @@ from filetransfer.server.directories import delete, list_, make_directory, stat
 from filetransfer.server.exchange import MAX_SMALL_OCTETS, Answer, Exchange
 from filetransfer.server.sending import OutgoingFile
 from filetransfer.server.uploads import put
-from filetransfer.store.interface import NO_DIGESTS, Download, Publish, Rename, Terms, Upload
+from filetransfer.store.interface import NO_DIGESTS, Download, Publish, Rename, Upload
+from filetransfer.store.terms import Terms
 from filetransfer.wire.messages import (
     Authenticate,
     BodyEnd,

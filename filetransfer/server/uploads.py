@@ -40,9 +40,9 @@ from filetransfer.store.interface import (
     PublishOctets,
     Resumption,
     Store,
-    Terms,
     Upload,
 )
+from filetransfer.store.terms import Terms
 from filetransfer.wire.messages import BodyEnd, Done, Put, Status
 
 _HANDOVER_SECONDS = 30.0

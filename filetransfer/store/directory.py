@@ -28,12 +28,10 @@ from filetransfer.store.contents import go_on
 from filetransfer.store.copying import copy_file
 from filetransfer.store.files import FileDownload
 from filetransfer.store.interface import (
-    NO_TERMS,
     Commit,
     Entry,
     PublishedUpload,
     Resumption,
-    Terms,
     UnfinishedUpload,
 )
 from filetransfer.store.listing import MAX_ENTRIES, DirectoryListing, stat_path
@@ -41,7 +39,7 @@ from filetransfer.store.parts import Parts, StoreUpload
 from filetransfer.store.resume import KEEP_SECONDS, Resumables
 from filetransfer.store.space import Space
 from filetransfer.store.stable import Durability, Storage, check_writable, choose_storage
-from filetransfer.store.terms import check_etag, check_terms, look_at
+from filetransfer.store.terms import NO_TERMS, Terms, check_etag, check_terms, look_at
 from filetransfer.store.trash import Trash
 
 STORE_DIRECTORY = f"{RESERVED_PREFIX}store"

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 
 from filetransfer.errors import RequestRefused
 from filetransfer.names import Path
+from filetransfer.store.terms import NO_TERMS, Terms
 
 
 class Download(Protocol):
@@ -179,33 +180,6 @@ class PublishedUpload:
     etag: str
     digest: bytes
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """On which terms a file is put under its path, and what it gets besides its octets.
-
-    Preconditions are looked at when an upload is opened, and again immediately before the rename, by nobody else at the
-    time. Source: protocol, section 2, "Preconditions" and "PUT and durability".
-
-    Attributes:
-        if_match: the etag that the path's file must have; None for any, or none.
-        if_none_match: whether there must be nothing under the path.
-        replaces: whether a file that is there is replaced; if not, it is :class:`~filetransfer.errors.Exists`.
-        makes_parents: whether directories that are missing on the way are made, durably as well.
-        modified: the file's time of modification, nanoseconds since 1970 UTC; None for that of its last octet.
-        mode: permission bits, 0 to 0o777; None for those that the store was told.
-    """
-
-    if_match: str | None = None
-    if_none_match: bool = False
-    replaces: bool = True
-    makes_parents: bool = False
-    modified: int | None = None
-    mode: int | None = None
-
-
-NO_TERMS = Terms()
-"""A file that is there is replaced, whatever it is; parents must be there."""
 
 Digests = Mapping[str, bytes]
 """From the name of an algorithm, ``xxh3-128`` or ``sha256``, to the octets of a digest."""

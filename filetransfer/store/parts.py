@@ -19,10 +19,11 @@ from filetransfer.names import Path
 from filetransfer.store import calls
 from filetransfer.store.beneath import HeldDirectory
 from filetransfer.store.contents import compute_digest
-from filetransfer.store.interface import NO_DIGESTS, NO_TERMS, Digests, Terms
+from filetransfer.store.interface import NO_DIGESTS, Digests
 from filetransfer.store.records import DigestRecords, compute_etag
 from filetransfer.store.space import Claim, Space
 from filetransfer.store.stable import Storage
+from filetransfer.store.terms import NO_TERMS, Terms
 from filetransfer.store.upload import FileUpload, Progress
 
 _PRIVATE = 0o600

@@ -30,7 +30,6 @@ from filetransfer.names import Path, check_path
 from filetransfer.store import calls
 from filetransfer.store.beneath import HeldDirectory, close_quietly
 from filetransfer.store.interface import (
-    NO_TERMS,
     Commit,
     Delete,
     MakeDirectory,
@@ -38,12 +37,18 @@ from filetransfer.store.interface import (
     Publish,
     PublishOctets,
     Rename,
-    Terms,
 )
 from filetransfer.store.parts import Parts, StoreUpload
 from filetransfer.store.records import compute_etag
 from filetransfer.store.stable import Storage, check_writable
-from filetransfer.store.terms import check_match, check_terms, explain_taken, look_at
+from filetransfer.store.terms import (
+    NO_TERMS,
+    Terms,
+    check_match,
+    check_terms,
+    explain_taken,
+    look_at,
+)
 from filetransfer.store.trash import Trash
 from filetransfer.store.tree import Tree
 

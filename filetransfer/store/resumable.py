@@ -14,11 +14,12 @@ from typing import Protocol
 
 from filetransfer.digests import start_digest
 from filetransfer.errors import Cancelled, RequestRefused
-from filetransfer.store.interface import NO_DIGESTS, NO_TERMS, Digests, Resumption, Terms
+from filetransfer.store.interface import NO_DIGESTS, Digests, Resumption
 from filetransfer.store.kept import Verified, name_part
 from filetransfer.store.parts import Parts, StoreUpload
 from filetransfer.store.sidecar import WINDOW, Outcome, Sidecar, Window
 from filetransfer.store.space import Claim
+from filetransfer.store.terms import NO_TERMS, Terms
 from filetransfer.store.upload import Progress
 
 _TAKEN_OVER = "another connection has taken this upload over"

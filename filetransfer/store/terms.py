@@ -1,13 +1,15 @@
-"""Whether a file may be put under a path: the one rule about terms.
+"""On which terms a file is put under a path, and the one rule that tells whether it may be.
 
 Asked twice for each upload: when it is opened, so that nobody sends a body in vain, and by the one renamer immediately
-before the rename, where nobody else changes anything through this store.
+before the rename, where nobody else changes anything through this store. A client asks, too, before it publishes what
+it has fetched: so nothing in here needs what a store offers to a server.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from dataclasses import dataclass
 
 from filetransfer.errors import (
     Exists,
@@ -16,8 +18,35 @@ from filetransfer.errors import (
     RequestRefused,
     refusal_from_os_error,
 )
-from filetransfer.store.interface import NO_TERMS, Terms
 from filetransfer.store.records import compute_etag
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On which terms a file is put under its path, and what it gets besides its octets.
+
+    Preconditions are looked at when an upload is opened, and again immediately before the rename, by nobody else at the
+    time. Source: protocol, section 2, "Preconditions" and "PUT and durability".
+
+    Attributes:
+        if_match: the etag that the path's file must have; None for any, or none.
+        if_none_match: whether there must be nothing under the path.
+        replaces: whether a file that is there is replaced; if not, it is :class:`~filetransfer.errors.Exists`.
+        makes_parents: whether directories that are missing on the way are made, durably as well.
+        modified: the file's time of modification, nanoseconds since 1970 UTC; None for that of its last octet.
+        mode: permission bits, 0 to 0o777; None for those that the store was told.
+    """
+
+    if_match: str | None = None
+    if_none_match: bool = False
+    replaces: bool = True
+    makes_parents: bool = False
+    modified: int | None = None
+    mode: int | None = None
+
+
+NO_TERMS = Terms()
+"""A file that is there is replaced, whatever it is; parents must be there."""
 
 
 def check_replaceable(name: bytes | str, directory: int) -> None:

@@ -29,8 +29,8 @@ from filetransfer.store.interface import (
     Publish,
     PublishOctets,
     Rename,
-    Terms,
 )
+from filetransfer.store.terms import Terms
 
 Tree = dict[str, str | None]
 Act = Callable[[DirectoryStore], Commit]

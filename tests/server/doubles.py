@@ -30,14 +30,8 @@ from filetransfer.names import Path
 from filetransfer.server.factory import FileTransferFactory
 from filetransfer.server.limits import Limits
 from filetransfer.server.protocol import FileTransferProtocol
-from filetransfer.store.interface import (
-    Commit,
-    Digests,
-    Publish,
-    PublishOctets,
-    Rename,
-    Terms,
-)
+from filetransfer.store.interface import Commit, Digests, Publish, PublishOctets, Rename
+from filetransfer.store.terms import Terms
 from filetransfer.wire.messages import Statistics, Summary
 
 READ_OCTETS = 64 * 1024

@@ -12,7 +12,6 @@ from filetransfer.names import Path
 from filetransfer.store.directory import DirectoryStore
 from filetransfer.store.interface import (
     NO_DIGESTS,
-    NO_TERMS,
     Commit,
     Delete,
     Digests,
@@ -20,8 +19,8 @@ from filetransfer.store.interface import (
     Publish,
     PublishOctets,
     Rename,
-    Terms,
 )
+from filetransfer.store.terms import NO_TERMS, Terms
 
 Outcome = RequestRefused | None
 

@@ -27,7 +27,8 @@ from filetransfer.errors import (
 )
 from filetransfer.names import Path
 from filetransfer.store import copying, records
-from filetransfer.store.interface import NO_TERMS, Publish, Terms
+from filetransfer.store.interface import Publish
+from filetransfer.store.terms import NO_TERMS, Terms
 
 MIB = 1024 * 1024
 KEEPING = Terms(replaces=False)

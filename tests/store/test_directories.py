@@ -27,7 +27,8 @@ from filetransfer.errors import (
 from filetransfer.names import Path
 from filetransfer.store import calls, renamer, trash
 from filetransfer.store.beneath import Root
-from filetransfer.store.interface import Commit, Delete, MakeDirectory, PublishOctets, Terms
+from filetransfer.store.interface import Commit, Delete, MakeDirectory, PublishOctets
+from filetransfer.store.terms import Terms
 
 PARENTS = Terms(makes_parents=True)
 

@@ -14,7 +14,8 @@ from filetransfer.errors import RequestRefused, StoreUnavailable
 from filetransfer.names import Path
 from filetransfer.store import calls
 from filetransfer.store.beneath import Opener
-from filetransfer.store.interface import Publish, PublishOctets, Rename, Terms
+from filetransfer.store.interface import Publish, PublishOctets, Rename
+from filetransfer.store.terms import Terms
 from filetransfer.store.upload import begin_local_upload
 
 ERRORS = [errno.EIO, errno.ENOSPC, errno.EMFILE, errno.ENOMEM, errno.EDQUOT]

@@ -14,16 +14,15 @@ from filetransfer.errors import NotFound, RequestRefused
 from filetransfer.names import Path
 from filetransfer.store.interface import (
     NO_DIGESTS,
-    NO_TERMS,
     Commit,
     Delete,
     MakeDirectory,
     Publish,
     PublishOctets,
     Rename,
-    Terms,
     Upload,
 )
+from filetransfer.store.terms import NO_TERMS, Terms
 
 paths = st.builds(
     lambda directory, name: Path(directory + name),

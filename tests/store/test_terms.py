@@ -27,14 +27,8 @@ from filetransfer.errors import (
 from filetransfer.names import Path
 from filetransfer.store import calls, contents, tree
 from filetransfer.store.commit import MAX_BATCH
-from filetransfer.store.interface import (
-    NO_TERMS,
-    Publish,
-    PublishOctets,
-    Rename,
-    Resumption,
-    Terms,
-)
+from filetransfer.store.interface import Publish, PublishOctets, Rename, Resumption
+from filetransfer.store.terms import NO_TERMS, Terms
 
 MIB = 1024 * 1024
 NEW = Terms(if_none_match=True)
