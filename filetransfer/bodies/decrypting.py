@@ -3,8 +3,9 @@
     socket --recv--> buffer --OpenSSL--> buffer --pwrite--> file
 
 The calls that cost, OpenSSL's included, let other threads run, and the buffers are the thread's: they stay warm, and a
-thousand bodies that wait for their peers have none. Measured, PUT of 512 MiB to tmpfs, of nginx's rate in the same run:
-0.46 when the reactor decrypted and each block went to a thread to be written; so, 0.81 to 1.06 in five runs.
+thousand bodies that wait for their peers have none. Measured, PUT to tmpfs, of nginx's rate in the same run: 0.46 when
+the reactor decrypted and each block went to a thread to be written; so, 0.78 and 1.03 in two sets of runs, and four
+bodies at a time 0.99 and 1.09.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from filetransfer.bodies.past import Next, Sink
 from filetransfer.bodies.watch import TURN_SECONDS, Watch
 
 SEALED_OCTETS = 256 * 1024
-"""Octets of TLS that are read at a time. With 64 KiB, four bodies at a time made 0.87 of the rate."""
+"""Octets of TLS that are read at a time. Four bodies at a time made 0.94 of nginx's rate with 128 KiB, 0.99 with these
+and 1.03 with 512 KiB, for which whoever writes to the connection meanwhile waits twice as long."""
 
 MAX_DECRYPTERS = 2
 """Turns at a time. OpenSSL is asked for each record of 16 KiB, and whoever comes back from it wants the interpreter: of
-nginx's rate in the same run, four bodies made 0.90 with two threads, 0.75 with one and 0.59 with eight. A disk that
-hangs under two bodies stops all that come over TLS, but no other request."""
+nginx's rate in the same run, four bodies made 0.99 with two threads, 0.96 with one, 0.91 with three, 0.79 with eight.
+A disk that hangs under two bodies stops all that come over TLS, but no other request."""
 
 decrypters = Movers(MAX_DECRYPTERS)
 """Those of this process."""
