@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from filetransfer.cli.console import PROGRAM, printable, write_message
 from filetransfer.cli.options import Chosen
-from filetransfer.cli.values import Server
+from filetransfer.cli.values import DEFAULT_PORT, Server
 
 if TYPE_CHECKING:
     from filetransfer.client.trust import Trust
@@ -110,7 +110,7 @@ def _refuse_known(server: Server) -> None:
     from filetransfer.errors import Untrusted
 
     known = KnownServers(find_state_directory())
-    if known.has_host(server.host):
+    if known.forbids_clear(server.host, server.port or DEFAULT_PORT):
         raise Untrusted(
             f"{server.host} was reached over TLS before, and is not spoken to in the clear: name it "
             f"tls://{server.host}, or say --no-tls"

@@ -8,16 +8,22 @@ A file of text that people may edit, one line a server, and only ever added to::
 The first has a key that was believed when it was first used. The second was believed for another reason; it is here so
 that nobody speaks to that host in the clear without being told to. Of several lines of one server the first with a pin
 counts: what is added later cannot take its place.
+
+A key belongs to a host and a port. That TLS was spoken counts for the host: the same server in the clear is on another
+port (9000 for 9001), and so is whoever wants to be taken for it. Browsers remember in the same way (RFC 6797, section
+8.3). But on loopback nobody is in between, and each port may be a tunnel to a host of its own.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 _FILE = "servers"
 _NO_PIN = "-"
+_LOOPBACK = re.compile(r"localhost|127\.\d+\.\d+\.\d+|\[::1\]")
 
 
 class KnownServers:
@@ -47,10 +53,15 @@ class KnownServers:
                     return b""
         return None
 
-    def has_host(self, host: str) -> bool:
-        """Tell whether a host was reached over TLS, whatever the port. Raises OSError when the file cannot be read."""
-        host = _name_host(host)
-        return any(server.rpartition(":")[0] == host for server, _ in self._list_lines())
+    def forbids_clear(self, host: str, port: int) -> bool:
+        """Tell whether a server must not be spoken to in the clear, as its host was reached over TLS on any port.
+
+        On loopback, as it was on this port. Raises OSError when the file cannot be read.
+        """
+        server, host = _name_server(host, port), _name_host(host)
+        if _LOOPBACK.fullmatch(host):
+            return any(known == server for known, _ in self._list_lines())
+        return any(known.rpartition(":")[0] == host for known, _ in self._list_lines())
 
     def remember(self, host: str, port: int, pin: bytes | None = None) -> None:
         """Add a server, unless it is there. Raises OSError."""

@@ -255,7 +255,38 @@ def test_a_server_that_was_believed_is_remembered(
         assert known.file.read_text() == f"127.0.0.1:{server.port} -\n"
         ask(server, Trust(known=known, ca_file=authority.file))
         assert known.file.read_text().count("\n") == 1
-    assert known.has_host("127.0.0.1")
+        assert known.forbids_clear("127.0.0.1", server.port)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "is_forbidden"),
+    [
+        ("nas.example", 9001, True),
+        # Where it speaks in the clear, if it does.
+        ("nas.example", 9000, True),
+        ("NAS.example.", 9000, True),
+        ("other.example", 9001, False),
+        ("2001:db8::1", 9000, True),
+        # Looks like loopback, and is none.
+        ("127.0.0.1.example", 9000, True),
+        ("localhost", 9001, True),
+        ("localhost", 9000, False),
+        ("127.0.0.2", 9001, True),
+        ("127.0.0.2", 9000, False),
+        ("::1", 9001, True),
+        ("::1", 9000, False),
+    ],
+)
+def test_who_is_not_spoken_to_in_the_clear(
+    tmp_path: Path, host: str, port: int, is_forbidden: bool
+) -> None:
+    known = KnownServers(tmp_path)
+    for reached in (
+        *("nas.example", "2001:db8::1", "127.0.0.1.example"),
+        *("localhost", "127.0.0.2", "::1"),
+    ):
+        known.remember(reached, 9001)
+    assert known.forbids_clear(host, port) is is_forbidden
 
 
 def test_what_cannot_be_remembered(tmp_path: Path, good: Made, authority: Made) -> None:
