@@ -43,6 +43,7 @@ from filetransfer.wire.messages import (
     Unavailable,
     VersionChosen,
 )
+from filetransfer.wire.v2_frames import MAX_CHUNK_OCTETS
 
 __all__ = [
     "ALPN",
@@ -67,7 +68,7 @@ MAX_UNPARSED_OCTETS = 2 * MAX_MAP_OCTETS
 The most that is parsed at once is a trailer and the seven octets before it.
 """
 
-FRAME_LIMITS = {"head": MAX_MAP_OCTETS, "chunk": v2.MAX_CHUNK_OCTETS}
+FRAME_LIMITS = {"head": MAX_MAP_OCTETS, "chunk": MAX_CHUNK_OCTETS}
 """What version 2 takes at most, in octets, by the names that a greeting has for it."""
 
 SILENCE_SECONDS = 3.0

@@ -1,23 +1,4 @@
-"""Version 2: the same shape over wider fields. Decoders and encoders.
-
-    message  = header head [ body ]
-    header   = octet: body flag 0x80, code 0x7f | u24: size of the head
-    head     = a MessagePack map of at most 65,536 octets
-    body     = *( u32 n (1 <= n <= 2**24) | n octets ) u32 0 trailer
-    trailer  = u24 size | a MessagePack map of at most 65,536 octets
-
-The states are those of version 1; only that a body comes in chunks, each a run with its own size, which the driver
-learns of by :class:`~filetransfer.wire.messages.BodyRun`::
-
-    AWAITING_HEADER  -> AWAITING_NAME     a header has come, a head follows
-    AWAITING_NAME    -> AWAITING_HEADER   the message was its head
-    AWAITING_NAME    -> AWAITING_SIZE     a body follows
-    AWAITING_SIZE    -> RECEIVING_BODY    a chunk follows
-    AWAITING_SIZE    -> DISCARDING_BODY   a chunk follows, and nobody wants it
-    AWAITING_SIZE    -> AWAITING_HEADER   the trailer has come
-    RECEIVING_BODY   -> AWAITING_SIZE     the chunk has ended
-    RECEIVING_BODY   -> DISCARDING_BODY   the driver does not want the rest
-    DISCARDING_BODY  -> AWAITING_SIZE     the chunk has ended
+"""Version 2: the same shape over wider fields. What heads and trailers say; ``v2_frames.py`` finds them.
 
 What cannot be framed fails the connection (:class:`~filetransfer.errors.RemoteProtocolError`); what can be framed and
 makes no sense is a :class:`~filetransfer.wire.messages.Malformed` request, which is refused like any other.
@@ -31,7 +12,6 @@ Source: protocol, section 2.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any, ClassVar, Final, cast
 
@@ -46,15 +26,9 @@ from filetransfer.errors import (
     SizeMismatch,
 )
 from filetransfer.wire.decoder import (
-    AWAITING_HEADER,
-    AWAITING_NAME,
-    AWAITING_SIZE,
     DISCARDING_BODY,
-    RECEIVING_BODY,
-    Decoder,
 )
 from filetransfer.wire.maps import (
-    MAX_MAP_OCTETS,
     decode_map,
     decode_message,
     encode_map,
@@ -64,7 +38,6 @@ from filetransfer.wire.messages import (
     Authenticate,
     Authenticated,
     BodyEnd,
-    BodyRun,
     Challenge,
     Change,
     Content,
@@ -101,15 +74,7 @@ from filetransfer.wire.messages import (
     Unknown,
     Working,
 )
-
-MAX_CHUNK_OCTETS = 2**24
-MAX_SMALL_CHUNKS = 1024
-SMALL_CHUNK_OCTETS = 1024
-
-_BODY_FLAG = 0x80
-_HEADER_OCTETS = 4
-_SIZE_OCTETS = 4
-_TRAILER_SIZE_OCTETS = 3
+from filetransfer.wire.v2_frames import WITH_BODY, Frames, encode_frame
 
 # The place of a request in this table is its code. Beside it: what done says to it, and the keys that are always there.
 _TABLE: Final[tuple[tuple[type[Any], type[Any], tuple[str, ...]], ...]] = (
@@ -131,177 +96,10 @@ _CODES = {request: code for code, request in enumerate(_REQUESTS)}
 _ANSWERS = {request: (answer, promised) for request, answer, promised in _TABLE}
 _GREETING_KEYS = ("version", "software", "features", "limits", "mechanisms")
 _DONE, _REFUSED, _CONTINUE, _WORKING = range(4)
-_WITH_BODY = (Put, Content, Listing)
-# One for all: nobody changes it.
-_RUN = BodyRun()
 _LEAVES = {leaf.word: leaf for leaf in RequestRefused.__subclasses__()}
 
 
-class _Codec(Decoder, ABC):
-    """What both ends share: headers, heads, chunks and trailers."""
-
-    __slots__ = ("_body_octets", "_chunks", "_flag", "_is_heard", "_is_wanted", "_promised")
-
-    max_run: ClassVar[int] = MAX_CHUNK_OCTETS
-    has_trailers: ClassVar[bool] = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        # Of the body at hand: whether its octets go to the driver, whether its end does, and how long it must be.
-        self._flag = False
-        self._is_wanted = False
-        self._is_heard = False
-        self._promised: int | None = None
-        self._chunks = 0
-        self._body_octets = 0
-
-    @property
-    def has_body(self) -> bool:
-        """Whether the message that was given last has a body whose end was not given yet."""
-        return self._is_heard and (self.state is AWAITING_SIZE or super().has_body)
-
-    def discard_body(self) -> None:
-        """Throw away the rest of the body; its :class:`BodyEnd` comes all the same."""
-        self._is_wanted = False
-        super().discard_body()
-
-    def encode_run(self, count: int) -> bytes:
-        """Give the octets that stand before a run of ``count`` octets of a body, 1 <= count <= max_run."""
-        if not 1 <= count <= MAX_CHUNK_OCTETS:
-            raise LocalProtocolError(f"a chunk has 1 to {MAX_CHUNK_OCTETS} octets, not {count}")
-        return count.to_bytes(_SIZE_OCTETS, "big")
-
-    def encode_body_end(self, end: BodyEnd) -> bytes:
-        """Give the octets that stand behind the last run of a body: also of one that ends early, with a refusal."""
-        octets = encode_map(end if end.refusal is None else {"error": end.refusal.word})
-        # The empty chunk, and the size of the trailer.
-        return len(octets).to_bytes(_SIZE_OCTETS + _TRAILER_SIZE_OCTETS, "big") + octets
-
-    # These are met for every message: what Decoder.available and Decoder.take would do stands here in full.
-
-    def _read_header(self) -> Event | None:
-        start = self._position
-        end = start + _HEADER_OCTETS
-        octets = self._octets
-        if len(octets) < end:
-            return self.read_end() if len(octets) == start else None
-        header = octets[start]
-        self._position = end
-        self._flag = header >= _BODY_FLAG
-        self._code = header & ~_BODY_FLAG
-        self._length = int.from_bytes(octets[start + 1 : end], "big")
-        if self._length > MAX_MAP_OCTETS:
-            raise RemoteProtocolError(f"a head of {self._length} octets")
-        self.state = AWAITING_NAME
-        return self._read_head()
-
-    def _read_head(self) -> Event | None:
-        start = self._position
-        end = start + self._length
-        if len(self._octets) < end:
-            return None
-        self._position = end
-        event = self._take_head(self._octets[start:end])
-        if not self._flag:
-            self.state = AWAITING_HEADER
-        else:
-            self._is_heard = self._is_wanted = isinstance(event, _WITH_BODY)
-            self._chunks = self._body_octets = 0
-            self.state = AWAITING_SIZE
-        return event
-
-    @abstractmethod
-    def _take_head(self, head: bytes) -> Event:
-        """Give the message of a head, and note how long a body it promises."""
-
-    def _read_size(self) -> Event | None:
-        if not self._is_wanted:
-            return self._discard_chunks()
-        if not self._begin_chunk():
-            return self._read_trailer()
-        if self._promised is not None and self._body_octets > self._promised:
-            return self._take_excess()
-        self.state = RECEIVING_BODY
-        return _RUN
-
-    @abstractmethod
-    def _take_excess(self) -> Event:
-        """Say what becomes of a body that is longer than promised."""
-
-    def _begin_chunk(self) -> bool:
-        """Take the size of a chunk; gives whether one has begun: else a trailer follows, or octets are missing."""
-        start = self._position
-        octets = self._octets[start : start + _SIZE_OCTETS]
-        size = int.from_bytes(octets, "big") if len(octets) == _SIZE_OCTETS else 0
-        if not size:
-            return False
-        if size > MAX_CHUNK_OCTETS:
-            raise RemoteProtocolError(f"a chunk of an unknown kind or size: {size:#010x}")
-        self._chunks += 1
-        self._body_octets += size
-        if (
-            self._chunks > MAX_SMALL_CHUNKS
-            and self._body_octets < self._chunks * SMALL_CHUNK_OCTETS
-        ):
-            raise RemoteProtocolError("a body in chunks that are too small")
-        self._position = start + _SIZE_OCTETS
-        self.run = size
-        return True
-
-    def _read_trailer(self) -> Event | None:
-        # The empty chunk, the size and the trailer are read at once, so that no state is needed for what lies between.
-        start = self._position + _SIZE_OCTETS
-        end = start + _TRAILER_SIZE_OCTETS
-        if len(self._octets) < end:
-            return None
-        size = int.from_bytes(self._octets[start:end], "big")
-        if size > MAX_MAP_OCTETS:
-            raise RemoteProtocolError(f"a trailer of {size} octets")
-        if len(self._octets) < end + size:
-            return None
-        trailer = self._octets[end : end + size]
-        self._position = end + size
-        self.state = AWAITING_HEADER
-        if self._is_heard:
-            return self._take_trailer(trailer)
-        decode_map(trailer)
-        return self._read_header()
-
-    @abstractmethod
-    def _take_trailer(self, trailer: bytes) -> BodyEnd:
-        """Give the end of the body."""
-
-    def _is_short(self) -> bool:
-        # What is longer has not come so far; what begins behind the end of its file is neither.
-        return self._promised is not None and self._body_octets != self._promised
-
-    def _read_chunk(self) -> Event | None:
-        if self.run:
-            return None
-        self.state = AWAITING_SIZE
-        return self._read_size()
-
-    def _read_discarded(self) -> Event | None:
-        self.discard_run()
-        if self.run:
-            return None
-        self.state = AWAITING_SIZE
-        return self._discard_chunks()
-
-    def _discard_chunks(self) -> Event | None:
-        # A loop: a thousand chunks may have come at once.
-        while self._begin_chunk():
-            self.state = DISCARDING_BODY
-            self.discard_run()
-            if self.run:
-                return None
-            self.state = AWAITING_SIZE
-        return self._read_trailer()
-
-    _readers = (_read_header, _read_head, _read_size, _read_chunk, _read_discarded)
-
-
-class ServerCodec(_Codec):
+class ServerCodec(Frames):
     """The server's end: requests in, responses out."""
 
     __slots__ = ()
@@ -379,10 +177,10 @@ class ServerCodec(_Codec):
             )
         if not _has_all(head, promised):
             head = list_fields(head, promised)
-        return _encode_message(_DONE, head, isinstance(response, _WITH_BODY))
+        return _encode_message(_DONE, head, isinstance(response, WITH_BODY))
 
 
-class ClientCodec(_Codec):
+class ClientCodec(Frames):
     """The client's end: requests out, the greeting and responses in, matched to the requests in order.
 
     A server may refuse a PUT whose body it has not all got. Then the client finishes the chunk in hand and ends the
@@ -415,7 +213,7 @@ class ClientCodec(_Codec):
         code = _CODES.get(type(request))
         if code is None:
             raise LocalProtocolError(f"version 2 cannot say {request}")
-        octets = _encode_message(code, request, isinstance(request, _WITH_BODY))
+        octets = _encode_message(code, request, isinstance(request, WITH_BODY))
         self._expected.append(request)
         return octets
 
@@ -442,7 +240,7 @@ class ClientCodec(_Codec):
             raise RemoteProtocolError("the server answered what was not asked")
         request = self._expected[0]
         response = self._decode_response(head, request)
-        if self._flag is not isinstance(response, _WITH_BODY):
+        if self._flag is not isinstance(response, WITH_BODY):
             raise RemoteProtocolError("the server's answer has a body, and must not, or has none")
         if not isinstance(response, Working):
             self._expected.popleft()
@@ -565,7 +363,4 @@ def _encode_refusal(error: RequestRefused) -> bytes:
 
 
 def _encode_message(code: int, message: Any, has_body: bool = False) -> bytes:
-    head = encode_map(message)
-    if has_body:
-        code |= _BODY_FLAG
-    return (code << 24 | len(head)).to_bytes(_HEADER_OCTETS, "big") + head
+    return encode_frame(code, encode_map(message), has_body=has_body)

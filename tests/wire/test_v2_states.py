@@ -1,4 +1,4 @@
-"""The transition table in the docstring of filetransfer/wire/v2.py, compared with the machine."""
+"""The transition table in the docstring of filetransfer/wire/v2_frames.py, compared with the machine."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from test_v2_requests import MESSAGES as REQUESTS
 from test_v2_responses import GREETING, NONSENSE
 from test_v2_responses import MESSAGES as RESPONSES
 
-from filetransfer.wire import v2
+from filetransfer.wire import v2, v2_frames
 from filetransfer.wire.connection import Event
 from filetransfer.wire.messages import BodyRun, Request
 
@@ -19,8 +19,8 @@ ROW = re.compile(r" {4}([A-Z_]+) +-> ([A-Z_]+) +.+")
 
 
 def read_table() -> Transitions:
-    assert v2.__doc__ is not None
-    lines = [line for line in v2.__doc__.splitlines() if "->" in line]
+    assert v2_frames.__doc__ is not None
+    lines = [line for line in v2_frames.__doc__.splitlines() if "->" in line]
     rows = [ROW.fullmatch(line) for line in lines]
     assert all(rows), lines
     return {(row[1], row[2]) for row in rows if row}

@@ -15,7 +15,7 @@ from filetransfer.errors import (
     RemoteProtocolError,
     ShuttingDown,
 )
-from filetransfer.wire import v1, v2
+from filetransfer.wire import v1, v2, v2_frames
 from filetransfer.wire.connection import (
     ALPN,
     MAX_UNPARSED_OCTETS,
@@ -445,7 +445,7 @@ def test_driver_that_stops_at_the_limit_is_never_stuck() -> None:
 
 def test_largest_sizes_of_version_1_and_2() -> None:
     assert v1.MAX_SIZE == v1.ServerCodec.max_run == 2**32 - 1
-    assert v2.MAX_CHUNK_OCTETS == v2.ServerCodec.max_run == 2**24
+    assert v2_frames.MAX_CHUNK_OCTETS == v2.ServerCodec.max_run == 2**24
 
 
 def test_notation() -> None:
