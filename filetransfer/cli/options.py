@@ -100,6 +100,15 @@ def _read_names(_: click.Context, __: click.Parameter, file: Any) -> tuple[str, 
     return tuple(name for line in file or () if (name := line.rstrip("\r\n")))
 
 
+def _complete_profile(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    try:
+        names = Profiles(find_settings_file()).list_names()
+    except ValueError:
+        # The command itself will say what is wrong with the file.
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def read_profile(profile: Profile) -> dict[str, Any]:
     """Give the values that a profile has, by the names of parameters. Raises ValueError: one of them is none."""
     known = {find_name(each): each for each in PROFILED}
@@ -124,6 +133,7 @@ COMMON: tuple[click.Option, ...] = (
         metavar="NAME",
         is_eager=True,
         callback=_choose_profile,
+        shell_complete=_complete_profile,
         help="Take settings from this profile; see ft-client help config.",
     ),
     EnvironmentOption(

@@ -334,8 +334,9 @@ async def hold_back(steps: AsyncIterator[Step], max_delete: int) -> AsyncIterato
     held = [step async for step in steps]
     count = sum(step.action == "remove" and step.entry.kind != "directory" for step in held)
     if count > max_delete:
+        files = "1 file" if count == 1 else f"{count} files"
         raise TooManyDeletions(
-            f"{count} files would be deleted, more than {max_delete}; nothing was done"
+            f"{files} would be deleted, more than {max_delete}; nothing was done"
         )
     for step in held:
         yield step

@@ -65,6 +65,19 @@ def test_commands_options_and_local_names(tmp_path: Path) -> None:
     assert complete(tmp_path, "help", "cha") == ["plain,change"]
 
 
+def test_names_of_profiles(tmp_path: Path) -> None:
+    settings = tmp_path / "ft-client" / "config.toml"
+    settings.parent.mkdir()
+    settings.write_text("[profiles.work]\n[profiles.wood]\n[profiles.home]\n")
+
+    def ask(*words: str) -> list[str]:
+        return complete(tmp_path, *words, XDG_CONFIG_HOME=str(tmp_path))
+
+    assert ask("--profile", "wo") == ask("ls", "--profile", "wo") == ["plain,work", "plain,wood"]
+    settings.write_text("[profiles.work")
+    assert ask("--profile", "wo") == []
+
+
 def test_what_bash_makes_of_a_line(tmp_path: Path) -> None:
     settings = tmp_path / "ft-client" / "config.toml"
     settings.parent.mkdir()

@@ -180,6 +180,8 @@ def test_more_deletions_than_may_be() -> None:
     assert collect(hold_back(give(steps), 2)) == steps
     with pytest.raises(TooManyDeletions, match="2 files would be deleted, more than 1"):
         collect(hold_back(give(steps), 1))
+    with pytest.raises(TooManyDeletions, match="1 file would be deleted, more than 0"):
+        collect(hold_back(give(steps[:1]), 0))
 
 
 def test_comparisons_are_settled_in_order() -> None:
