@@ -16,8 +16,8 @@ from filetransfer.cli.invocation import Invocation
     cls=ClientCommand,
     short_help="Print what makes a shell complete names.",
     examples=[
-        'eval "$(ft-client completion bash)"                       # in ~/.bashrc',
-        'eval "$(ft-client completion zsh)"                        # in ~/.zshrc',
+        'eval "$(ft-client completion bash)"  # in ~/.bashrc',
+        'eval "$(ft-client completion zsh)"  # in ~/.zshrc',
         "ft-client completion fish > ~/.config/fish/completions/ft-client.fish",
     ],
 )
