@@ -18,7 +18,7 @@ from spoiling_proxy import DOWN, UP, Act, SpoilingProxy
 from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 
 from filetransfer.bodies.framing import TAIL_OCTETS
-from filetransfer.client import Session, connect, connecting, resuming, session
+from filetransfer.client import Session, connect, connecting, resuming, transfers
 from filetransfer.errors import DigestMismatch, FileTransferError
 
 BODY = b"a body of a few octets, each of them another: 0123456789"
@@ -192,7 +192,7 @@ def resumes(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     with (
-        mock.patch.object(session, "MIN_OCTETS", 1),
+        mock.patch.object(transfers, "MIN_OCTETS", 1),
         mock.patch.object(resuming.ResumableDownload, "min_octets", 1),
     ):
         yield
@@ -215,7 +215,7 @@ def test_an_upload_whose_answer_is_lost_is_not_sent_again(daemon: Daemon, tmp_pa
         assert begin > 0
         await for_all(try_one, range(begin, len(stream)))
 
-    with mock.patch.object(session, "MIN_OCTETS", 1):
+    with mock.patch.object(transfers, "MIN_OCTETS", 1):
         run(try_all())
 
 
